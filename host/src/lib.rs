@@ -1,0 +1,4 @@
+pub mod catalog;
+pub mod data;
+pub mod dataflow;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! How operators, connectors and functions declare themselves.
+
+pub mod function;

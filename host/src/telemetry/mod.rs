@@ -1,0 +1,3 @@
+//! What a run tells about itself: counters that drivers write and the summary reads.
+
+pub mod meter;
