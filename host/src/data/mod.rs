@@ -1,4 +1,6 @@
 //! The values that flow. No behaviour beyond their own invariants; knows Arrow, and nothing of timely or wasmtime.
 
+pub mod batch;
 pub mod ids;
+pub mod key;
 pub mod time;

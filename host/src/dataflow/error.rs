@@ -28,12 +28,14 @@ pub struct LogicError {
     pub help: Option<String>,
     /// What else is known: a guest's backtrace, its last lines on stderr.
     pub notes: Vec<String>,
+    /// The source partition and row that the failing row came from, where known.
+    pub place: Option<String>,
 }
 
 impl LogicError {
     /// Makes an error of a domain.
     pub fn new(domain: Domain, message: impl Into<String>) -> Self {
-        LogicError { domain, message: message.into(), help: None, notes: Vec::new() }
+        LogicError { domain, message: message.into(), help: None, notes: Vec::new(), place: None }
     }
 
     /// Makes an error in the data.
@@ -67,6 +69,12 @@ impl LogicError {
         self
     }
 
+    /// Adds where the failing row came from.
+    pub fn at(mut self, place: Option<String>) -> Self {
+        self.place = place;
+        self
+    }
+
     /// Adds what else is known.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
@@ -94,15 +102,13 @@ impl From<arrow::error::ArrowError> for LogicError {
 pub struct StepError {
     pub step: StepId,
     pub worker: WorkerIndex,
-    /// The source partition and row that the failing row came from, where known.
-    pub place: Option<String>,
     pub error: LogicError,
 }
 
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "step \"{}\"", self.step)?;
-        if let Some(place) = &self.place {
+        if let Some(place) = &self.error.place {
             write!(f, ", {place}")?;
         }
         write!(f, ": {}", self.error)

@@ -1,5 +1,24 @@
 //! The timely toolkit: streams of batches, and the drivers that run operators' logic on them.
+//!
+//! What every driver keeps to:
+//! - Every worker builds the same operators in the same order, whatever partitions it has.
+//! - Failures go to the [`failure::FailureSlot`]; after that a driver drops what it holds and does nothing more.
+//! - Nothing in an operator blocks. What may block runs on a thread of its own and wakes the operator.
+//! - Rows are counted where they enter and leave a step, by drivers alone.
 
+pub mod build;
+pub mod dead_letter;
+pub mod emit;
 pub mod env;
+pub mod epochs;
 pub mod error;
+pub mod exchange;
+pub mod failure;
+pub mod keyed;
+pub mod packet;
+pub mod progress;
+pub mod sink;
+pub mod source;
+pub mod stateless;
 pub mod user_fn;
+pub mod wire;

@@ -1,0 +1,64 @@
+//! When epochs end.
+
+use super::env::Env;
+use crate::data::time::Epoch;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The epoch that sources are in; one for all workers of a process, so that no partition drifts from the others.
+pub struct Epochs {
+    env: Env,
+    interval: Duration,
+    epoch: AtomicU64,
+    /// When the epoch ends, in nanoseconds of [`super::env::Clock::elapsed`].
+    ends_at: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl Epochs {
+    /// Starts at an epoch that ends after `interval`.
+    pub fn new(env: Env, first: Epoch, interval: Duration) -> Self {
+        let ends_at = nanos(env.clock.elapsed().saturating_add(interval));
+        Epochs {
+            env,
+            interval,
+            epoch: AtomicU64::new(first.0),
+            ends_at: AtomicU64::new(ends_at),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The epoch now; whoever asks first after its end begins the next one.
+    pub fn current(&self) -> Epoch {
+        let now = nanos(self.env.clock.elapsed());
+        let ends_at = self.ends_at.load(Ordering::Acquire);
+        if now >= ends_at {
+            let next = now.saturating_add(nanos(self.interval));
+            // Of several who see the end, one moves on.
+            if self.ends_at.compare_exchange(ends_at, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                self.epoch.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// How long the epoch still lasts.
+    pub fn remaining(&self) -> Duration {
+        let ends_at = Duration::from_nanos(self.ends_at.load(Ordering::Acquire));
+        ends_at.saturating_sub(self.env.clock.elapsed())
+    }
+
+    /// Asks all sources to hand out nothing more and end well.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether sources should end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

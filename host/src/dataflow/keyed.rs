@@ -1,0 +1,243 @@
+//! Driver of steps that remember: they see each epoch by itself, are woken by system time, and told the end of input.
+
+use super::build::{BuildCx, Stream};
+use super::emit::{Emit, RowErrors};
+use super::error::LogicError;
+use super::exchange::ByKey;
+use super::packet::Packet;
+use super::wire;
+use crate::data::batch::Batch;
+use crate::data::time::{Epoch, Instant, Tick};
+use crate::telemetry::meter::StepMeter;
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
+use timely::dataflow::channels::pushers::Output;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::frontier::MutableAntichain;
+
+/// A step that remembers. Rows of one key come to one worker, in the order of their epochs; within an epoch the rows of
+/// one upstream worker keep their order.
+pub trait Keyed: 'static {
+    /// Handles a batch of the input port `input`. The batch is not compact. `now` is the system time.
+    ///
+    /// # Errors
+    /// The step failed, which stops the flow. Rows that fail go to [`Emit::fail`].
+    fn on_batch(&mut self, input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError>;
+
+    /// When [`Keyed::on_wake`] wants to be called. Asked after every other call.
+    fn wake_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time that `wake_at` told has come.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn on_wake(&mut self, _now: Instant, _out: &mut Emit<'_>) -> Result<(), LogicError> {
+        Ok(())
+    }
+
+    /// The input of this execution has ended; called once, before the last epoch closes.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn on_eof(&mut self, _now: Instant, _out: &mut Emit<'_>) -> Result<(), LogicError> {
+        Ok(())
+    }
+
+    /// An epoch has closed: everything of it has been handled, nothing of a later one has.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn on_epoch(&mut self, _epoch: Epoch, _out: &mut Emit<'_>) -> Result<(), LogicError> {
+        Ok(())
+    }
+}
+
+/// Builds an operator whose rows are exchanged by key. `schemas` are those of `ups`.
+pub fn keyed<'s>(
+    cx: &BuildCx<'s>,
+    ups: Vec<Stream<'s>>,
+    schemas: &[SchemaRef],
+    ports: usize,
+    logic: impl Keyed,
+) -> Vec<Stream<'s>> {
+    schemas.iter().for_each(wire::register);
+    build(cx, cx.step.to_string(), ups, ports, true, || DistributorPact(ByKey::new), logic)
+}
+
+/// Builds an operator whose rows stay on their worker: the first half of a step that combines before it exchanges.
+/// It counts no rows and has no port `errors`; the second half does.
+pub fn local<'s>(cx: &BuildCx<'s>, up: Stream<'s>, part: &str, logic: impl Keyed) -> Stream<'s> {
+    let mut streams = build(cx, cx.name(part), vec![up], 1, false, || Pipeline, logic);
+    streams.pop().expect("the operator has one output")
+}
+
+fn build<'s, P: ParallelizationContract<u64, Packet>>(
+    cx: &BuildCx<'s>,
+    name: String,
+    ups: Vec<Stream<'s>>,
+    ports: usize,
+    whole: bool,
+    pact: impl Fn() -> P,
+    logic: impl Keyed,
+) -> Vec<Stream<'s>> {
+    let mut builder = OperatorBuilder::new(name, cx.scope);
+    let mut inputs: Vec<_> = ups.into_iter().map(|up| builder.new_input(up, pact())).collect();
+    let ports = ports + usize::from(whole && cx.row_errors.port.is_some());
+    let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output()).unzip();
+    let (clock, reporter) = (cx.execution.env.clock.clone(), cx.reporter());
+    let mut row_errors = cx.row_errors.clone();
+    row_errors.port = row_errors.port.filter(|_| whole);
+    let meter = whole.then(|| cx.meter.clone());
+    let activator = cx.scope.activator_for(builder.operator_info().address);
+    builder.build(move |capabilities| {
+        let ports = Ports { outputs, capabilities, row_errors, meter };
+        let mut machine = Machine { logic, ports, pending: BTreeMap::new() };
+        let mut armed: Option<Instant> = None;
+        move |frontiers| {
+            for (port, input) in inputs.iter_mut().enumerate() {
+                input.for_each(|time, packet| {
+                    if let Some(batch) = packet.take() {
+                        machine.take(*time.time(), port, batch);
+                    }
+                });
+            }
+            if reporter.is_stopped() {
+                machine.stop();
+            }
+            if machine.is_done() {
+                return;
+            }
+            let now = clock.now();
+            if let Err(error) = machine.run(earliest(frontiers), now) {
+                reporter.fail(error);
+                machine.stop();
+            }
+            let wake_at = machine.logic.wake_at().filter(|_| !machine.is_done());
+            // One timer is enough: it is armed anew only for an earlier time, or once it has gone off.
+            if let Some(at) = wake_at.filter(|&at| armed.is_none_or(|armed| at < armed || armed <= now)) {
+                armed = Some(at);
+                activator.activate_after(at.since(now));
+            }
+        }
+    });
+    streams
+}
+
+/// The earliest time that may still come; none at the end of input.
+fn earliest(frontiers: &[MutableAntichain<u64>]) -> Option<u64> {
+    frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min()
+}
+
+/// Logic with its ports, and what came too early for it.
+struct Machine<L> {
+    logic: L,
+    ports: Ports,
+    /// Batches of epochs that may not run yet, or are about to.
+    pending: BTreeMap<Epoch, Vec<(u64, usize, Batch)>>,
+}
+
+impl<L: Keyed> Machine<L> {
+    fn take(&mut self, time: u64, input: usize, batch: Batch) {
+        self.pending.entry(Tick(time).epoch()).or_default().push((time, input, batch));
+    }
+
+    fn is_done(&self) -> bool {
+        self.ports.capabilities.is_empty()
+    }
+
+    fn stop(&mut self) {
+        self.pending.clear();
+        self.ports.capabilities.clear();
+    }
+
+    /// Runs what the frontier allows: the epoch that it stands in eagerly, and all before it to their ends.
+    fn run(&mut self, frontier: Option<u64>, now: Instant) -> Result<(), LogicError> {
+        let standing = frontier.map(|time| Tick(time).epoch());
+        loop {
+            let held = Tick(self.ports.time()).epoch();
+            self.run_pending(held, now)?;
+            let last = self.pending.is_empty() && frontier.is_none();
+            if standing.is_some_and(|standing| held >= standing) {
+                break;
+            }
+            let mut given = Vec::new();
+            if last {
+                self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+            }
+            self.logic.on_epoch(held, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+            self.ports.send(None, given);
+            if last {
+                self.ports.capabilities.clear();
+                return Ok(());
+            }
+            let next = self.pending.keys().next().copied().into_iter().chain(standing).min();
+            self.ports.downgrade(Tick::start_of(next.expect("there is a batch or a frontier")).0);
+        }
+        if self.logic.wake_at().is_some_and(|at| at <= now) {
+            let mut given = Vec::new();
+            self.logic.on_wake(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+            self.ports.send(None, given);
+        }
+        if let Some(frontier) = frontier {
+            self.ports.downgrade(frontier);
+        }
+        Ok(())
+    }
+
+    fn run_pending(&mut self, epoch: Epoch, now: Instant) -> Result<(), LogicError> {
+        for (time, input, batch) in self.pending.remove(&epoch).unwrap_or_default() {
+            self.ports.took(batch.num_rows());
+            let mut given = Vec::new();
+            let done = self.logic.on_batch(input, batch, now, &mut Emit::new(&mut given, &self.ports.row_errors));
+            self.ports.send(Some(time), given);
+            done?;
+        }
+        Ok(())
+    }
+}
+
+/// The outputs of an operator, and its right to send on them.
+struct Ports {
+    outputs: Vec<Output<u64, Packet>>,
+    /// One an output, all at the same time, never past the input's frontier. None once the input has ended.
+    capabilities: Vec<Capability<u64>>,
+    row_errors: RowErrors,
+    meter: Option<Arc<StepMeter>>,
+}
+
+impl Ports {
+    fn time(&self) -> u64 {
+        self.capabilities.first().map_or(u64::MAX, |capability| *capability.time())
+    }
+
+    fn took(&self, rows: usize) {
+        if let Some(meter) = &self.meter {
+            meter.took(rows as u64);
+        }
+    }
+
+    /// Sends batches at a time that is not before the capabilities', or at theirs.
+    fn send(&mut self, time: Option<u64>, given: Vec<(usize, Batch)>) {
+        for (port, batch) in given {
+            if let Some(meter) = self.meter.as_ref().filter(|_| Some(port) != self.row_errors.port) {
+                meter.gave(batch.num_rows() as u64);
+            }
+            let capability = &self.capabilities[port];
+            let capability = capability.delayed(&time.unwrap_or(*capability.time()).max(*capability.time()));
+            self.outputs[port].activate().give(&capability, &mut Packet::from(batch));
+        }
+    }
+
+    fn downgrade(&mut self, time: u64) {
+        for capability in &mut self.capabilities {
+            if time > *capability.time() {
+                capability.downgrade(&time);
+            }
+        }
+    }
+}
