@@ -1,0 +1,3 @@
+//! The values that flow; no behaviour beyond their own invariants.
+
+pub mod schema;
