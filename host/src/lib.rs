@@ -1,4 +1,5 @@
 pub mod catalog;
 pub mod data;
 pub mod dataflow;
+pub mod formats;
 pub mod telemetry;

@@ -3,4 +3,5 @@
 pub mod batch;
 pub mod ids;
 pub mod key;
+pub mod schema;
 pub mod time;
