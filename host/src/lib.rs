@@ -1,5 +1,11 @@
 pub mod catalog;
+pub mod connectors;
 pub mod data;
 pub mod dataflow;
+pub mod diag;
 pub mod formats;
+pub mod operators;
+pub mod plan;
+pub mod run;
+pub mod spec;
 pub mod telemetry;

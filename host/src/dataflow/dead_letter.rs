@@ -76,12 +76,7 @@ pub fn schema() -> SchemaRef {
 ///
 /// # Errors
 /// A row cannot be written as JSON, which no type of a plan causes.
-pub fn of_rows(
-    kind: Kind,
-    batch: &Batch,
-    errors: &[RowError],
-    with_rows: bool,
-) -> Result<Vec<DeadLetter>, LogicError> {
+pub fn of_rows(kind: Kind, batch: &Batch, errors: &[RowError], with_rows: bool) -> Result<Vec<DeadLetter>, LogicError> {
     let mut rows = vec![String::new(); errors.len()];
     if with_rows {
         let failed = UInt32Array::from_iter_values(errors.iter().map(|error| error.row));

@@ -33,7 +33,11 @@ pub struct RowErrors {
 }
 
 impl RowErrors {
-    fn treat(&self, letters: &mut dyn Iterator<Item = DeadLetter>, given: &mut Vec<(usize, Batch)>) -> Result<(), LogicError> {
+    fn treat(
+        &self,
+        letters: &mut dyn Iterator<Item = DeadLetter>,
+        given: &mut Vec<(usize, Batch)>,
+    ) -> Result<(), LogicError> {
         let mut letters = letters.peekable();
         let Some(first) = letters.peek() else { return Ok(()) };
         let first_place = first.place();

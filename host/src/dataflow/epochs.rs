@@ -3,7 +3,9 @@
 use super::env::Env;
 use crate::data::time::Epoch;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use timely::scheduling::SyncActivator;
 
 /// The epoch that sources are in; one for all workers of a process, so that no partition drifts from the others.
 pub struct Epochs {
@@ -13,6 +15,8 @@ pub struct Epochs {
     /// When the epoch ends, in nanoseconds of [`super::env::Clock::elapsed`].
     ends_at: AtomicU64,
     draining: AtomicBool,
+    /// Sources may be asleep when they are asked to end.
+    sources: Mutex<Vec<SyncActivator>>,
 }
 
 impl Epochs {
@@ -25,6 +29,7 @@ impl Epochs {
             epoch: AtomicU64::new(first.0),
             ends_at: AtomicU64::new(ends_at),
             draining: AtomicBool::new(false),
+            sources: Mutex::default(),
         }
     }
 
@@ -51,6 +56,15 @@ impl Epochs {
     /// Asks all sources to hand out nothing more and end well.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        for source in self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // A worker that has ended needs no waking.
+            source.activate().ok();
+        }
+    }
+
+    /// Has a source operator woken by [`Epochs::drain`].
+    pub fn wake(&self, source: SyncActivator) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }
 
     /// Whether sources should end.

@@ -42,8 +42,7 @@ impl Progress {
                 for input in &mut inputs {
                     input.for_each(|_, packet| drop(packet.take()));
                 }
-                let frontier =
-                    frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+                let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
                 let frontier = frontier.unwrap_or(u64::MAX);
                 if this.frontier.replace(frontier) != frontier {
                     for activator in this.waiting.borrow().iter() {

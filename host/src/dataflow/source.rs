@@ -8,8 +8,8 @@
 use super::build::{BuildCx, Reporter, Stream};
 use super::dead_letter::{DeadLetter, Kind};
 use super::emit::Emit;
-use super::epochs::Epochs;
 use super::env::Env;
+use super::epochs::Epochs;
 use super::error::LogicError;
 use super::packet::Packet;
 use super::progress::Progress;
@@ -115,6 +115,7 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
         let activator = cx.scope.worker().sync_activator_for(address.to_vec());
         opened.push(Part::start(name, reader, &cx.execution.env, activator)?);
     }
+    cx.execution.epochs.wake(cx.scope.worker().sync_activator_for(address.to_vec()));
     let activator = cx.scope.activator_for(address);
     cx.progress.wake(cx.scope.activator_for(builder.operator_info().address));
     let (env, epochs, progress, reporter) =
@@ -266,7 +267,8 @@ impl Part {
             }
             Err(TryRecvError::Empty) => Polled::Nothing,
             Err(TryRecvError::Disconnected) => {
-                reporter.fail(LogicError::internal(format!("the thread that reads {} ended without a word", self.name)));
+                reporter
+                    .fail(LogicError::internal(format!("the thread that reads {} ended without a word", self.name)));
                 Polled::End
             }
         }

@@ -20,22 +20,12 @@ pub trait Stateless: 'static {
 }
 
 /// Builds an operator with an output for each port of the step (`ports` of its own, and `errors` if it has it).
-pub fn stateless<'s>(
-    cx: &BuildCx<'s>,
-    ups: Vec<Stream<'s>>,
-    ports: usize,
-    logic: impl Stateless,
-) -> Vec<Stream<'s>> {
+pub fn stateless<'s>(cx: &BuildCx<'s>, ups: Vec<Stream<'s>>, ports: usize, logic: impl Stateless) -> Vec<Stream<'s>> {
     build(cx, ups, ports, || Pipeline, logic)
 }
 
 /// As [`stateless`], on batches spread over all workers in turn.
-pub fn redistributed<'s>(
-    cx: &BuildCx<'s>,
-    up: Stream<'s>,
-    ports: usize,
-    logic: impl Stateless,
-) -> Vec<Stream<'s>> {
+pub fn redistributed<'s>(cx: &BuildCx<'s>, up: Stream<'s>, ports: usize, logic: impl Stateless) -> Vec<Stream<'s>> {
     let first = cx.worker().0;
     build(cx, vec![up], ports, || DistributorPact(move |_| InTurn::new(first)), logic)
 }

@@ -1,0 +1,96 @@
+//! What an operator is.
+
+use super::cx::CheckCx;
+use crate::dataflow::build::BuildStep;
+use crate::diag::Diagnostics;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+/// The type of a stream: the columns of its rows and, on a keyed stream, the name of its key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamType {
+    pub schema: SchemaRef,
+    /// The name of the column that the key was made from, else `key`. None: the stream has no key.
+    pub key: Option<Arc<str>>,
+}
+
+impl StreamType {
+    /// A stream without a key.
+    pub fn unkeyed(schema: SchemaRef) -> Self {
+        StreamType { schema, key: None }
+    }
+}
+
+/// How many upstreams an operator takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// None: it begins a flow.
+    None,
+    /// Exactly one.
+    One,
+    /// One or more.
+    Many,
+}
+
+/// A kind of step: a declaration, without state.
+pub trait Operator: Sync {
+    /// The name in `op = "…"`, in snake case.
+    fn name(&self) -> &'static str;
+
+    /// Its reference text, in Markdown: a sentence on the first line, then semantics, arguments and ports, and an example
+    /// in a `toml` block that can be checked as part of a flow.
+    fn doc(&self) -> &'static str;
+
+    /// How many upstreams it takes.
+    fn inputs(&self) -> Inputs {
+        Inputs::One
+    }
+
+    /// Whether rows leave the flow here, so that nobody needs to take what it gives.
+    fn is_end(&self) -> bool {
+        false
+    }
+
+    /// Checks a step of this operator: its arguments, the types of its upstreams. Called once a step when a plan is
+    /// made; opens no connection.
+    ///
+    /// # Errors
+    /// All that is wrong with the step.
+    fn check(&self, cx: &CheckCx<'_>) -> Result<Checked, Diagnostics>;
+}
+
+/// A step that has been checked.
+pub struct Checked {
+    /// The output ports in order: name and type. The port `errors` is not among them; the plan adds it.
+    pub ports: Vec<(&'static str, StreamType)>,
+    pub build: Box<dyn BuildStep>,
+    /// What `wxhost check` says about it besides: the functions it calls, the columns they read.
+    pub notes: Vec<String>,
+}
+
+impl Checked {
+    /// A step without output ports.
+    pub fn new(build: impl BuildStep + 'static) -> Self {
+        Checked { ports: Vec::new(), build: Box::new(build), notes: Vec::new() }
+    }
+
+    /// Adds an output port.
+    #[must_use]
+    pub fn port(mut self, name: &'static str, ty: StreamType) -> Self {
+        self.ports.push((name, ty));
+        self
+    }
+
+    /// Adds the output port `down`.
+    #[must_use]
+    pub fn down(self, ty: StreamType) -> Self {
+        self.port("down", ty)
+    }
+
+    /// Adds a note.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}

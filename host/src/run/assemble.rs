@@ -1,0 +1,58 @@
+//! From the plan to the dataflow of one worker.
+
+use crate::data::ids::WorkerIndex;
+use crate::dataflow::build::{BuildCx, Execution, Stream};
+use crate::dataflow::emit::RowErrors;
+use crate::dataflow::error::StepError;
+use crate::dataflow::progress::Progress;
+use crate::plan::{Plan, PlannedStep};
+use timely::worker::Worker;
+
+/// Builds the dataflow. Every worker builds the same operators in the same order.
+///
+/// # Errors
+/// A step cannot be built.
+pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Result<(), StepError> {
+    let index = WorkerIndex(worker.index());
+    worker.dataflow_named(&plan.flow.0, |scope| {
+        let progress = Progress::default();
+        let mut built: Vec<Vec<Stream<'_>>> = Vec::new();
+        let mut taken: Vec<Vec<bool>> = Vec::new();
+        for step in &plan.steps {
+            let mut ups = Vec::new();
+            for up in &step.ups {
+                taken[up.step][up.port] = true;
+                ups.push(built[up.step][up.port].clone());
+            }
+            let mut cx = BuildCx {
+                scope,
+                execution: execution.clone(),
+                progress: progress.clone(),
+                step: step.id.clone(),
+                meter: step.meter.clone(),
+                row_errors: row_errors(step),
+            };
+            let streams = step.build.build(&mut cx, ups).map_err(|error| StepError {
+                step: step.id.clone(),
+                worker: index,
+                error,
+            })?;
+            taken.push(vec![false; streams.len()]);
+            built.push(streams);
+        }
+        // What nobody takes must be finished too before sources may go on: the progress of sinks above all.
+        let ends = built.into_iter().flatten().zip(taken.into_iter().flatten());
+        progress.watch(scope, ends.filter(|(_, taken)| !taken).map(|(stream, _)| stream).collect());
+        Ok(())
+    })
+}
+
+fn row_errors(step: &PlannedStep) -> RowErrors {
+    RowErrors {
+        step: step.id.clone(),
+        on_error: step.on_error,
+        max_errors: step.max_errors,
+        port: step.error_port,
+        meter: step.meter.clone(),
+    }
+}

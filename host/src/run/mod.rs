@@ -1,0 +1,133 @@
+//! One execution of a plan: workers, their threads, the first failure.
+
+mod assemble;
+
+use crate::data::ids::StepId;
+use crate::data::time::Epoch;
+use crate::dataflow::build::Execution;
+use crate::dataflow::env::Env;
+use crate::dataflow::epochs::Epochs;
+use crate::dataflow::error::{LogicError, StepError};
+use crate::dataflow::failure::{FailureSlot, Stop};
+use crate::plan::Plan;
+use crate::telemetry::meter::StepFigures;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use timely::worker::Worker;
+
+/// How to run a plan.
+#[derive(Clone)]
+pub struct Options {
+    /// Threads of this process that run the dataflow.
+    pub workers: usize,
+    /// System time after which sources begin the next epoch.
+    pub epoch: Duration,
+    pub env: Env,
+}
+
+/// Why an execution did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Step(#[from] StepError),
+    /// A test's source asked for a crash.
+    #[error("aborted by the testing source")]
+    Aborted,
+    #[error("cannot start the workers: {0}")]
+    Start(String),
+}
+
+/// What an execution did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub elapsed: Duration,
+    /// For each step of the plan, in order.
+    pub steps: Vec<(StepId, StepFigures)>,
+}
+
+/// An execution that can be asked to end while it runs.
+#[derive(Clone)]
+pub struct Handle {
+    execution: Execution,
+}
+
+impl Handle {
+    /// Makes an execution of a plan, which does not run yet.
+    pub fn new(plan: &Plan, options: &Options) -> Handle {
+        let env = options.env.clone();
+        // Part of the names of files, so that those of two executions in one folder are told apart.
+        let run_id = format!("{:x}{:04x}", env.clock.now().0, env.random.next() & 0xffff);
+        let execution = Execution {
+            flow: plan.flow.clone(),
+            epochs: Arc::new(Epochs::new(env.clone(), Epoch::FIRST, options.epoch)),
+            env,
+            failure: FailureSlot::default(),
+            run_id: run_id.into(),
+        };
+        Handle { execution }
+    }
+
+    /// Has sources hand out nothing more; what is under way is finished, and the execution ends well.
+    pub fn drain(&self) {
+        self.execution.epochs.drain();
+    }
+
+    /// Runs the plan to its end.
+    ///
+    /// # Errors
+    /// The first failure of any worker.
+    pub fn run(&self, plan: &Arc<Plan>, options: &Options) -> Result<Report, RunError> {
+        let clock = options.env.clock.clone();
+        let started = clock.elapsed();
+        let failure = self.execution.failure.clone();
+        let (plan_of_workers, execution) = (plan.clone(), self.execution.clone());
+        let config = timely::Config::process(options.workers);
+        let guards = timely::execute(config, move |worker| work(worker, &plan_of_workers, &execution));
+        let guards = guards.map_err(RunError::Start)?;
+        for result in guards.join() {
+            if let Err(message) = result {
+                failure.set(Stop::Failed(bug(message)));
+            }
+        }
+        match failure.get() {
+            Some(Stop::Failed(error)) => Err(error.into()),
+            Some(Stop::Aborted) => Err(RunError::Aborted),
+            None => Ok(Report {
+                elapsed: clock.elapsed().saturating_sub(started),
+                steps: plan.steps.iter().map(|step| (step.id.clone(), step.meter.figures())).collect(),
+            }),
+        }
+    }
+}
+
+/// A worker's life. A panic in it is a bug; it must not leave the other workers waiting for ever.
+fn work(worker: &mut Worker, plan: &Plan, execution: &Execution) {
+    let failure = &execution.failure;
+    failure.wake_me();
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        if let Err(error) = assemble::assemble(worker, plan, execution) {
+            failure.set(Stop::Failed(error));
+        }
+        while worker.has_dataflows() && !failure.is_set() {
+            worker.step_or_park(None);
+        }
+    }));
+    if let Err(panic) = lived {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a worker panicked");
+        failure.set(Stop::Failed(bug(message.to_owned())));
+    }
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+fn bug(message: String) -> StepError {
+    StepError {
+        step: "worker".into(),
+        worker: crate::data::ids::WorkerIndex(0),
+        error: LogicError::internal(message)
+            .help("this is a bug in wxhost; please report it with the flow and this message"),
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading a table as a Rust type, with diagnostics.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::de::{DeError, Fault};
+use super::node::{Node, Table};
+use crate::diag::{Diagnostic, Diagnostics};
+
+/// Reads a table as a struct and reports all unknown keys, and the first missing key or wrong value.
+///
+/// `span` is where the table stands, `what` names it in messages (`step "paid"`). A struct with `flatten` does not tell
+/// its keys, so that unknown ones are left to its `deny_unknown_fields`.
+pub fn read<T: DeserializeOwned>(table: &Table, span: Range<usize>, what: &str) -> Result<T, Diagnostics> {
+    let mut problems = Diagnostics::new();
+    if let Some(fields) = fields_of::<T>() {
+        for entry in table.iter().filter(|entry| !fields.contains(&entry.key.as_str())) {
+            let error = DeError::unknown_key(&entry.key, fields.iter().copied());
+            problems.push(diagnostic(DeError { span: Some(entry.key_span.clone()), ..error }, &span, what));
+        }
+    }
+    match T::deserialize(table.reader(span.clone())) {
+        Ok(value) => problems.into_result(value),
+        Err(error) => {
+            // A key that is missing beside an unknown one is most often that one, misspelt.
+            if problems.is_empty() || error.fault != Fault::MissingKey || !error.path.is_empty() {
+                problems.push(diagnostic(error, &span, what));
+            }
+            Err(problems)
+        }
+    }
+}
+
+impl Node {
+    /// Reads this value as a type; `what` names it in messages, such as `"limits" of step "paid"`.
+    pub fn read_as<T: DeserializeOwned>(&self, what: &str) -> Result<T, Diagnostics> {
+        self.read().map_err(|error| diagnostic(error, &self.span, what).into())
+    }
+}
+
+fn diagnostic(error: DeError, span: &Range<usize>, what: &str) -> Diagnostic {
+    let place = match error.path.as_slice() {
+        [] => what.to_owned(),
+        path => format!("{:?} of {what}", path.join(".")),
+    };
+    let (code, message) = match error.fault {
+        Fault::WrongType => ("wrong-type", format!("{place}: {}", error.message)),
+        Fault::MissingKey => ("missing-key", format!("{} in {place}", error.message)),
+        Fault::UnknownKey => ("unknown-key", format!("{} in {place}", error.message)),
+    };
+    Diagnostic::new(code, message).at(error.span.unwrap_or_else(|| span.clone())).maybe_help(error.help)
+}
+
+/// Finds the names of a struct's fields; `None` for what is no struct, or a struct with `flatten`.
+pub fn fields_of<'de, T: Deserialize<'de>>() -> Option<&'static [&'static str]> {
+    match T::deserialize(Probe) {
+        Err(Answer(fields)) => fields,
+        Ok(_) => None,
+    }
+}
+
+/// Answers with the fields that a type asks for, as an error.
+struct Probe;
+
+#[derive(Debug)]
+struct Answer(Option<&'static [&'static str]>);
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fields {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Answer {}
+
+impl Error for Answer {
+    fn custom<T: fmt::Display>(_message: T) -> Self {
+        Self(None)
+    }
+}
+
+impl<'de> Deserializer<'de> for Probe {
+    type Error = Answer;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Answer> {
+        Err(Answer(None))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Answer> {
+        visitor.visit_some(self)
+    }
+
+    // Also a `Spanned` struct answers: it passes the deserializer through.
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Answer> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, Answer> {
+        Err(Answer(Some(fields)))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map enum identifier ignored_any
+    }
+}
