@@ -93,7 +93,7 @@ pub(super) fn named(cx: &CheckCx<'_>, key: &'static str) -> Result<Named, Diagno
             }],
         },
         _ => {
-            let message = format!("{}: \"{key}\" is {}, wanted a table", cx.what(), node.describe());
+            let message = format!("{}: \"{key}\" is {}, wanted a table", cx.what(), node.value.describe());
             let help = format!("for example {key} = {{ file = \"events.jsonl\", format = \"json\" }}");
             return Err(Diagnostic::new("wrong-type", message).at(node.span.clone()).help(help).into());
         }
