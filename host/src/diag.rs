@@ -9,6 +9,8 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// One problem, as it is shown to the user.
+///
+/// Texts that are often absent are boxed, so that the whole stays small enough for the error of a `Result`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// A stable name in kebab-case, such as `unknown-operator`.
@@ -18,9 +20,9 @@ pub struct Diagnostic {
     /// The bytes of the source that are wrong, where that can be said.
     pub span: Option<Range<usize>>,
     /// A few words put beside the marked source.
-    pub label: Option<String>,
+    pub label: Option<Box<str>>,
     /// What to do.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// More facts, one a line.
     pub notes: Vec<String>,
 }
@@ -41,21 +43,23 @@ impl Diagnostic {
     /// Puts a few words beside the marked source.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(label.into().into());
         self
     }
 
     /// Says what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into());
         self
     }
 
     /// Says what to do, where there is something to say.
     #[must_use]
     pub fn maybe_help(mut self, help: Option<impl Into<String>>) -> Self {
-        self.help = help.map(Into::into).or(self.help);
+        if let Some(help) = help {
+            self.help = Some(help.into().into());
+        }
         self
     }
 
@@ -80,7 +84,7 @@ impl Diagnostic {
             group = group.element(Level::NOTE.message(note));
         }
         if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help));
+            group = group.element(Level::HELP.message(help.as_ref()));
         }
         renderer.render(&[group])
     }
