@@ -9,6 +9,8 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// One problem, as it is shown to the user.
+///
+/// Texts that are often absent are boxed, so that the whole stays small enough for the error of a `Result`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// A stable name in kebab-case, such as `unknown-operator`.
@@ -18,9 +20,9 @@ pub struct Diagnostic {
     /// The bytes of the source that are wrong, where that can be said.
     pub span: Option<Range<usize>>,
     /// A few words put beside the marked source.
-    pub label: Option<String>,
+    pub label: Option<Box<str>>,
     /// What to do.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// More facts, one a line.
     pub notes: Vec<String>,
 }
@@ -41,21 +43,23 @@ impl Diagnostic {
     /// Puts a few words beside the marked source.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(label.into().into());
         self
     }
 
     /// Says what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into());
         self
     }
 
     /// Says what to do, where there is something to say.
     #[must_use]
     pub fn maybe_help(mut self, help: Option<impl Into<String>>) -> Self {
-        self.help = help.map(Into::into).or(self.help);
+        if let Some(help) = help {
+            self.help = Some(help.into().into());
+        }
         self
     }
 
@@ -80,7 +84,7 @@ impl Diagnostic {
             group = group.element(Level::NOTE.message(note));
         }
         if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help));
+            group = group.element(Level::HELP.message(help.as_ref()));
         }
         renderer.render(&[group])
     }
@@ -276,4 +280,146 @@ fn line_and_column(source: &str, at: usize) -> (usize, usize) {
     let before = &source[..source.floor_char_boundary(at)];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SOURCE: &str = "flow = \"paid\"\n\n[[step]]\nname = \"é\"  # ü\nop = \"fliter\"\n";
+
+    fn at(text: &str) -> Range<usize> {
+        let start = SOURCE.find(text).expect("the text is in the source");
+        start..start + text.len()
+    }
+
+    fn check(diagnostics: &Diagnostics, expect: &Expect) {
+        expect.assert_eq(&diagnostics.render("flow.toml", SOURCE, false));
+    }
+
+    #[test]
+    fn a_problem_is_shown_with_its_line_its_place_and_what_to_do() {
+        let operators = ["map", "filter", "flat_map"];
+        let diagnostic = Diagnostic::new("unknown-operator", "no operator \"fliter\"")
+            .at(at("\"fliter\""))
+            .maybe_help(suggest("fliter", operators.into_iter()));
+        check(
+            &diagnostic.into(),
+            &expect![[r#"
+                error[unknown-operator]: no operator "fliter"
+                 --> flow.toml:5:6
+                  |
+                5 | op = "fliter"
+                  |      ^^^^^^^^
+                  |
+                  = help: did you mean "filter"?
+            "#]],
+        );
+    }
+
+    #[test]
+    fn problems_come_in_the_order_of_the_source_and_those_without_a_place_first() {
+        let diagnostics = Diagnostics::from_iter([
+            Diagnostic::new("second", "a label").at(at("\"é\"")).label("here").note("one").note("two").help("three"),
+            Diagnostic::new("first", "many lines").at(0..at("[[step]]").end),
+            Diagnostic::new("whole", "the file as a whole"),
+            Diagnostic::new("third", "the end").at(SOURCE.len()..SOURCE.len() + 10),
+        ]);
+        check(
+            &diagnostics,
+            &expect![[r#"
+            error[whole]: the file as a whole
+            --> flow.toml
+
+            error[first]: many lines
+             --> flow.toml:1:1
+              |
+            1 | / flow = "paid"
+            2 | |
+            3 | | [[step]]
+              | |________^
+
+            error[second]: a label
+             --> flow.toml:4:8
+              |
+            4 | name = "é"  # ü
+              |        ^^^ here
+              |
+              = note: one
+              = note: two
+              = help: three
+
+            error[third]: the end
+             --> flow.toml:6:1
+              |
+            6 |
+              | ^
+        "#]],
+        );
+    }
+
+    #[test]
+    fn programs_get_lines_and_columns_in_characters() {
+        let diagnostics = Diagnostics::from_iter([
+            Diagnostic::new("a", "after two bytes for one character").at(at("# ü")),
+            Diagnostic::new("b", "nowhere").help("look"),
+        ]);
+        expect![[r#"
+            [
+              {
+                "code": "b",
+                "column": null,
+                "file": "flow.toml",
+                "help": "look",
+                "line": null,
+                "message": "nowhere",
+                "notes": []
+              },
+              {
+                "code": "a",
+                "column": 13,
+                "file": "flow.toml",
+                "help": null,
+                "line": 4,
+                "message": "after two bytes for one character",
+                "notes": []
+              }
+            ]"#]]
+        .assert_eq(&format!("{:#}", diagnostics.to_json("flow.toml", SOURCE)));
+    }
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let names = ["map", "filter", "filter_map", "key_on", "fold_window"];
+        for (name, expect) in [
+            ("fliter", Some("filter")),
+            ("filtermap", Some("filter_map")),
+            ("keyOn", Some("key_on")),
+            ("foldwindw", Some("fold_window")),
+            ("mpa", Some("map")),
+            ("window", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, names.into_iter()), expect, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_span_of_any_text_can_be_shown(
+            source in "[a\u{e9}\u{4e00}\u{1f600}\t\r\n\u{1b}\u{0}]{0,30}",
+            start in 0_usize..120,
+            length in 0_usize..120,
+            message in "\\PC{0,10}|[a\n\r\u{1b}]{0,5}",
+        ) {
+            let diagnostic = Diagnostic::new("code", message.clone()).at(start..start + length);
+            let diagnostics: Diagnostics = diagnostic.label(message.clone()).note(message.clone()).help(message).into();
+            diagnostics.render("flow.toml", &source, true);
+            diagnostics.to_json("flow.toml", &source);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::de::DeError;
+use super::error::DeError;
 use super::node::{Entry, Node, Table, Value};
 use super::read::read;
 use super::{Allow, From, Limits, PluginSpec, PortRef, RunSpec, Spanned, Spec, StepSpec, toml, variables};
@@ -15,7 +15,7 @@ const TOP_KEYS: [&str; 6] = ["flow", "plugins", "step", "run", "recovery", "test
 
 /// Reads a flow file; `env` gives the values of environment variables.
 ///
-/// All problems are reported at once. The spec is there beside problems when its steps are whole, so that the plan can
+/// All problems are reported at once. The spec is there beside problems when its plugins and steps are whole, so that the plan can
 /// report what is wrong with them too; it must not be run unless there are no problems.
 pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> (Option<Spec>, Diagnostics) {
     let mut table = match toml::parse(text) {
@@ -33,10 +33,10 @@ pub fn is_name(text: &str) -> bool {
 }
 
 fn spec(mut table: Table, problems: &mut Diagnostics) -> Option<Spec> {
-    let flow = required_name(&mut table, "flow", "the flow", &(0..0), problems);
+    let flow = required_name(&mut table, "flow", "the flow file", None, problems);
     let plugins = match table.remove("plugins") {
         Some(entry) => plugins(entry, problems),
-        None => Vec::new(),
+        None => Some(Vec::new()),
     };
     let steps = match table.remove("step") {
         Some(entry) => steps(entry, problems),
@@ -58,7 +58,7 @@ fn spec(mut table: Table, problems: &mut Diagnostics) -> Option<Spec> {
     for entry in table {
         problems.push(unknown_key(&entry, "the flow file"));
     }
-    Some(Spec { flow: flow?, plugins, steps: steps?, run, recovery, tests })
+    Some(Spec { flow: flow?, plugins: plugins?, steps: steps?, run, recovery, tests })
 }
 
 fn unknown_key(entry: &Entry, what: &str) -> Diagnostic {
@@ -116,7 +116,7 @@ struct PluginKeys {
     limits: Limits,
 }
 
-fn plugins(entry: Entry, problems: &mut Diagnostics) -> Vec<PluginSpec> {
+fn plugins(entry: Entry, problems: &mut Diagnostics) -> Option<Vec<PluginSpec>> {
     let Value::Table(table) = entry.node.value else {
         let message = format!("expected [plugins.NAME], found {}", entry.node.value.describe());
         problems.push(
@@ -124,13 +124,14 @@ fn plugins(entry: Entry, problems: &mut Diagnostics) -> Vec<PluginSpec> {
                 .at(entry.node.span)
                 .help("write [plugins.NAME] with a path below it"),
         );
-        return Vec::new();
+        return None;
     };
-    let mut plugins = Vec::with_capacity(table.len());
+    let count = table.len();
+    let mut plugins = Vec::with_capacity(count);
     for Entry { key, key_span, node } in table {
         let what = format!("plugin {key:?}");
         if !is_name(&key) {
-            problems.push(bad_name(&what, key_span.clone()));
+            problems.push(bad_name(&key, key_span.clone()));
         }
         let Value::Table(keys) = node.value else {
             let message = format!("{what}: expected a table, found {}", node.value.describe());
@@ -149,7 +150,7 @@ fn plugins(entry: Entry, problems: &mut Diagnostics) -> Vec<PluginSpec> {
             });
         }
     }
-    plugins
+    (plugins.len() == count).then_some(plugins)
 }
 
 fn steps(entry: Entry, problems: &mut Diagnostics) -> Option<Vec<StepSpec>> {
@@ -170,8 +171,8 @@ fn step(table: Spanned<Table>, problems: &mut Diagnostics) -> Option<StepSpec> {
         Some(name) => format!("step {name:?}"),
         None => "the step".to_owned(),
     };
-    let name = required_name(&mut args, "name", &what, &span, problems);
-    let op = required(&mut args, "op", &what, &span, problems);
+    let name = required_name(&mut args, "name", &what, Some(&span), problems);
+    let op = required(&mut args, "op", &what, Some(&span), problems);
     let from = match args.remove("from") {
         Some(entry) => from(entry.node, &what, problems),
         None => Some(From::Above),
@@ -180,7 +181,7 @@ fn step(table: Spanned<Table>, problems: &mut Diagnostics) -> Option<StepSpec> {
     let max_errors = optional(&mut args, "max_errors", &what, problems);
     let limits = optional(&mut args, "limits", &what, problems);
     let renamed_from = optional::<Spanned<String>>(&mut args, "renamed_from", &what, problems);
-    let renamed_from = renamed_from.and_then(|name| checked_name(name, &what, problems));
+    let renamed_from = renamed_from.and_then(|name| checked_name(name, problems));
     Some(StepSpec { name: name?, op: op?, from: from?, on_error, max_errors, limits, renamed_from, args, span })
 }
 
@@ -193,12 +194,12 @@ fn required(
     table: &mut Table,
     key: &str,
     what: &str,
-    span: &Range<usize>,
+    span: Option<&Range<usize>>,
     problems: &mut Diagnostics,
 ) -> Option<Spanned<String>> {
     if table.get(key).is_none() {
         let problem = Diagnostic::new("missing-key", format!("missing key {key:?} in {what}"));
-        problems.push(problem.at(span.clone()).help(format!("add {key} = \"…\"")));
+        problems.push(Diagnostic { span: span.cloned(), ..problem.help(format!("add {key} = \"…\"")) });
         return None;
     }
     optional(table, key, what, problems)
@@ -208,25 +209,24 @@ fn required_name(
     table: &mut Table,
     key: &str,
     what: &str,
-    span: &Range<usize>,
+    span: Option<&Range<usize>>,
     problems: &mut Diagnostics,
 ) -> Option<Spanned<String>> {
     let name = required(table, key, what, span, problems)?;
-    checked_name(name, what, problems)
+    checked_name(name, problems)
 }
 
-fn checked_name(name: Spanned<String>, what: &str, problems: &mut Diagnostics) -> Option<Spanned<String>> {
+fn checked_name(name: Spanned<String>, problems: &mut Diagnostics) -> Option<Spanned<String>> {
     if is_name(&name) {
         return Some(name);
     }
-    problems.push(bad_name(&format!("{:?}, a name of {what},", name.value), name.span));
+    problems.push(bad_name(&name, name.span.clone()));
     None
 }
 
-fn bad_name(what: &str, span: Range<usize>) -> Diagnostic {
-    Diagnostic::new("bad-name", format!("{what} has other characters than a name can have"))
-        .at(span)
-        .help("use letters a-z and A-Z, digits, \"_\" and \"-\"")
+fn bad_name(text: &str, span: Range<usize>) -> Diagnostic {
+    let help = "a name has letters (a-z, A-Z), digits, \"_\" and \"-\"";
+    Diagnostic::new("bad-name", format!("{text:?} cannot be a name")).at(span).help(help)
 }
 
 fn from(node: Node, what: &str, problems: &mut Diagnostics) -> Option<From> {
@@ -244,7 +244,7 @@ fn from(node: Node, what: &str, problems: &mut Diagnostics) -> Option<From> {
             let ports: Vec<_> = table
                 .into_iter()
                 .filter_map(|Entry { key, key_span, node }| {
-                    let name = checked_name(Spanned::new(key_span, key), &what, problems);
+                    let name = checked_name(Spanned::new(key_span, key), problems);
                     let port = port(node, &what, problems);
                     Some((name?, port?))
                 })

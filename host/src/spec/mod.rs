@@ -9,11 +9,15 @@
 //!
 //! No operator is known here: the arguments of a step stay a [`Table`] until the plan asks the operator to read them.
 
+mod access;
 mod de;
+mod error;
 mod grammar;
 mod node;
 mod read;
 mod spanned;
+#[cfg(test)]
+mod tests;
 mod toml;
 mod units;
 mod variables;
@@ -22,7 +26,8 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-pub use de::{DeError, Fault, Reader};
+pub use de::Reader;
+pub use error::{DeError, Fault};
 pub use grammar::{is_name, parse};
 pub use node::{Entry, Node, Table, Value};
 pub use read::{fields_of, read};

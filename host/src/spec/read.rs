@@ -1,16 +1,17 @@
 //! Reading a table as a Rust type, with diagnostics.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::de::{DeError, Fault};
+use super::error::{DeError, Fault};
 use super::node::{Node, Table};
 use crate::diag::{Diagnostic, Diagnostics};
 
-/// Reads a table as a struct and reports all unknown keys, and the first missing key or wrong value.
+/// Reads a table as a struct and reports all unknown keys, all keys with a wrong value, and the first that is missing.
 ///
 /// `span` is where the table stands, `what` names it in messages (`step "paid"`). A struct with `flatten` does not tell
 /// its keys, so that unknown ones are left to its `deny_unknown_fields`.
@@ -22,14 +23,25 @@ pub fn read<T: DeserializeOwned>(table: &Table, span: Range<usize>, what: &str) 
             problems.push(diagnostic(DeError { span: Some(entry.key_span.clone()), ..error }, &span, what));
         }
     }
-    match T::deserialize(table.reader(span.clone())) {
-        Ok(value) => problems.into_result(value),
-        Err(error) => {
-            // A key that is missing beside an unknown one is most often that one, misspelt.
-            if problems.is_empty() || error.fault != Fault::MissingKey || !error.path.is_empty() {
-                problems.push(diagnostic(error, &span, what));
+    // serde stops at the first wrong value: it is set aside, and the others are looked at.
+    let mut rest = Cow::Borrowed(table);
+    loop {
+        let error = match T::deserialize(rest.reader(span.clone())) {
+            Ok(value) => return problems.into_result(value),
+            Err(error) => error,
+        };
+        // A key that is missing beside an unknown one is most often that one, misspelt.
+        let missing = error.fault == Fault::MissingKey && error.path.is_empty();
+        let follows = missing && !problems.is_empty();
+        let key = error.path.first().filter(|key| rest.get(key).is_some()).cloned();
+        if !follows {
+            problems.push(diagnostic(error, &span, what));
+        }
+        match key {
+            Some(key) => {
+                rest.to_mut().remove(&key);
             }
-            Err(problems)
+            None => return Err(problems),
         }
     }
 }

@@ -52,6 +52,10 @@ fn syntax_error(text: &str, error: &Error) -> Diagnostic {
         "duplicate key" if !written.is_empty() => {
             Diagnostic::new("syntax", format!("key {written:?} is written twice in one table"))
         }
+        // The library takes nothing at all for a string without its quotes.
+        "string values must be quoted, expected literal string" if written.trim().is_empty() => {
+            Diagnostic::new("syntax", "missing value")
+        }
         message => Diagnostic::new("syntax", message),
     };
     Diagnostic { span, ..diagnostic }

@@ -210,3 +210,124 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for LimitVisitor<T> {
         T::deserialize(I64Deserializer::new(integer)).map(Limit::At)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_sums_of_units() {
+        for (text, micros) in [
+            ("0s", 0),
+            ("250us", 250),
+            ("500ms", 500_000),
+            ("10s", 10_000_000),
+            ("2m", 120_000_000),
+            ("1h", 3_600_000_000),
+            ("1h30m", 5_400_000_000),
+            ("1d", 86_400_000_000),
+            ("1d2h3m4s5ms6us", 93_784_005_006),
+            ("90m", 5_400_000_000),
+            ("9223372036854775807us", i64::MAX as u64),
+        ] {
+            assert_eq!(DurationText::parse(text), Ok(DurationText(Duration::from_micros(micros))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_duration_says_why() {
+        for (text, why) in [
+            ("", "a number is missing"),
+            ("s", "a number is missing"),
+            ("10", "a unit is missing, one of d, h, m, s, ms, us"),
+            ("10 s", "units are d, h, m, s, ms, us"),
+            ("10min", "units are d, h, m, s, ms, us"),
+            ("10S", "units are d, h, m, s, ms, us"),
+            ("1.5s", "write a fraction in a shorter unit"),
+            ("30m1h", "units go from long to short, each at most once"),
+            ("1s1s", "units go from long to short, each at most once"),
+            ("1s-", "units are d, h, m, s, ms, us"),
+            ("-5s", "a duration is not negative"),
+            ("9223372036854775808us", "it is too long"),
+            ("99999999999999999999s", "it is too long"),
+            ("200000000d", "it is too long"),
+        ] {
+            let expect = format!("expected a duration such as \"10s\", \"500ms\" or \"1h30m\", found {text:?}: {why}");
+            assert_eq!(DurationText::parse(text), Err(expect));
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1000_or_1024() {
+        for (text, bytes) in [
+            ("0B", 0),
+            ("512B", 512),
+            ("10KB", 10_000),
+            ("10MB", 10_000_000),
+            ("64MiB", 64 << 20),
+            ("1GiB", 1 << 30),
+            ("3TiB", 3 << 40),
+            ("18446744073709551615B", u64::MAX),
+        ] {
+            assert_eq!(Size::parse(text), Ok(Size(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_size_says_why() {
+        const UNITS: &str = "units are B, KB, MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB (powers of 1024)";
+        for (text, why) in [
+            ("", "a number is missing"),
+            ("MiB", "a number is missing"),
+            ("64", UNITS),
+            ("64M", UNITS),
+            ("64mib", UNITS),
+            ("64 MiB", UNITS),
+            ("1.5GiB", "write a fraction in a smaller unit"),
+            ("-1B", "a size is not negative"),
+            ("18446744073709551616B", "it is too large"),
+            ("20000000TiB", "it is too large"),
+        ] {
+            let expect = format!("expected a size such as \"64MiB\" or \"10MB\", found {text:?}: {why}");
+            assert_eq!(Size::parse(text), Err(expect));
+        }
+    }
+
+    #[test]
+    fn timestamps_need_an_offset() {
+        for (text, micros) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2023-01-01T00:00:00.5Z", Some(1_672_531_200_500_000)),
+            ("2023-01-01T01:00:00+01:00", Some(1_672_531_200_000_000)),
+            ("1969-12-31T23:59:59.9999999Z", Some(-1)),
+            ("2023-01-01T00:00:00", None),
+            ("2023-01-01", None),
+            ("00:00:00", None),
+            ("2023-02-30T00:00:00Z", None),
+            ("", None),
+        ] {
+            assert_eq!(TimestampText::parse(text).ok(), micros.map(TimestampText), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_reads_back_as_written(micros in 0..=i64::MAX as u64) {
+            let duration = DurationText(Duration::from_micros(micros));
+            prop_assert_eq!(DurationText::parse(&duration.to_string()), Ok(duration));
+        }
+
+        #[test]
+        fn a_size_reads_back_as_written(bytes: u64, shift in 0_u32..64) {
+            let size = Size(bytes >> shift << (shift / 2));
+            prop_assert_eq!(Size::parse(&size.to_string()), Ok(size));
+        }
+
+        #[test]
+        fn no_text_makes_reading_fail_badly(text in "\\PC*|[0-9]{0,25}[a-zA-Z]{0,3}[0-9]{0,3}[smhd]") {
+            let _ = (DurationText::parse(&text), Size::parse(&text), TimestampText::parse(&text));
+        }
+    }
+}
