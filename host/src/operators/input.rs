@@ -85,13 +85,13 @@ pub(super) fn named(cx: &CheckCx<'_>, key: &'static str) -> Result<Named, Diagno
     let table = match &node.value {
         Value::Table(table) => table.clone(),
         // A bare name stands for a table with that name alone.
-        Value::String(name) => Table {
-            entries: vec![Entry {
-                key: name.clone(),
-                key_span: node.span.clone(),
-                node: Node { span: node.span.clone(), value: Value::Bool(true) },
-            }],
-        },
+        Value::String(name) => [Entry {
+            key: name.clone(),
+            key_span: node.span.clone(),
+            node: Node { span: node.span.clone(), value: Value::Bool(true) },
+        }]
+        .into_iter()
+        .collect(),
         _ => {
             let message = format!("{}: \"{key}\" is {}, wanted a table", cx.what(), node.value.describe());
             let help = format!("for example {key} = {{ file = \"events.jsonl\", format = \"json\" }}");
