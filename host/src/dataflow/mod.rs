@@ -22,3 +22,4 @@ pub mod source;
 pub mod stateless;
 pub mod user_fn;
 pub mod wire;
+pub mod writers;

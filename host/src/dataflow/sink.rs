@@ -278,6 +278,7 @@ impl Part {
         // As many answers as orders, so this line never holds the writer up for long.
         let (answer, done) = unbounded();
         let mut writer = part.writer;
+        let writing = cx.execution.writers.begin();
         let body = Box::new(move || {
             let mut closed = false;
             while let Ok(order) = orders.recv() {
@@ -314,6 +315,8 @@ impl Part {
             if !closed {
                 writer.abandon();
             }
+            drop(writer);
+            drop(writing);
         });
         let thread = format!("write {name}");
         let spawned = cx.execution.env.spawner.spawn(&thread, body);
