@@ -84,7 +84,11 @@ pub struct Reporter {
 impl Reporter {
     /// Stops the execution.
     pub fn fail(&self, error: LogicError) {
-        self.failure.set(Stop::Failed(StepError { step: self.step.clone(), worker: self.worker, error }));
+        self.failure.set(Stop::Failed(StepError {
+            step: self.step.clone(),
+            worker: self.worker,
+            error: Box::new(error),
+        }));
     }
 
     /// Stops the execution as a crash would.

@@ -69,7 +69,7 @@ pub fn start(workers: usize, epoch: Duration, build: Arc<Build>) -> (Execution, 
                 Err(error) => execution.failure.set(Stop::Failed(StepError {
                     step: "step".into(),
                     worker: WorkerIndex(scope.index()),
-                    error,
+                    error: Box::new(error),
                 })),
             }
         });

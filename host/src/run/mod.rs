@@ -133,7 +133,9 @@ fn bug(message: String) -> StepError {
     StepError {
         step: "worker".into(),
         worker: crate::data::ids::WorkerIndex(0),
-        error: LogicError::internal(message)
-            .help("this is a bug in wxhost; please report it with the flow and this message"),
+        error: Box::new(
+            LogicError::internal(message)
+                .help("this is a bug in wxhost; please report it with the flow and this message"),
+        ),
     }
 }
