@@ -12,12 +12,13 @@ use arrow::array::{
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    Date32Type, Field, FieldRef, Fields, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
-    UInt32Type, UInt64Type,
+    Date32Type, Field, FieldRef, Fields, Float32Type, Float64Type, Int32Type, Int64Type, Schema,
+    TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 
-use crate::data::schema::Type;
+use crate::data::schema::{Type, normalised_schema};
 use crate::formats::error::FormatError;
+use crate::formats::names::Names;
 
 /// A column of one type under construction. Every value has one place, so each variant has its own typed append.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl ColumnBuilder {
                 let columns = members.iter().map(|(member, column)| ColumnBuilder::of_type(member, column));
                 ColumnBuilder::Struct(StructColumn {
                     fields: members.iter().map(|(member, column)| column.field(member)).collect(),
+                    names: Names::new(members.iter().map(|(member, _)| member.as_str())),
                     columns: columns.collect::<Result<_, _>>()?,
                     nulls: NullBufferBuilder::new(0),
                 })
@@ -93,7 +95,7 @@ impl ColumnBuilder {
             ColumnBuilder::Float64(column) => column.values.len(),
             ColumnBuilder::String(column) | ColumnBuilder::Binary(column) | ColumnBuilder::Json(column) => column.len(),
             ColumnBuilder::List(column) => column.len(),
-            ColumnBuilder::Struct(column) => column.nulls.len(),
+            ColumnBuilder::Struct(column) => column.len(),
         }
     }
 
@@ -367,15 +369,43 @@ impl ListColumn {
 #[derive(Debug)]
 pub struct StructColumn {
     fields: Fields,
+    pub(crate) names: Names,
     /// The members' columns, in their order. Each needs a value before [`StructColumn::end`].
     pub columns: Vec<ColumnBuilder>,
     nulls: NullBufferBuilder,
 }
 
 impl StructColumn {
+    /// Makes empty columns for the rows of a schema, each row a struct. Fails as [`ColumnBuilder::new`] does.
+    pub fn of_schema(schema: &Schema) -> Result<StructColumn, FormatError> {
+        let columns = schema.fields().iter().map(|field| ColumnBuilder::new(field));
+        Ok(StructColumn {
+            columns: columns.collect::<Result<_, _>>()?,
+            fields: normalised_schema(schema).fields().clone(),
+            names: Names::new(schema.fields().iter().map(|field| field.name().as_str())),
+            nulls: NullBufferBuilder::new(0),
+        })
+    }
+
+    /// Hands out the columns, and starts empty ones.
+    pub fn finish_columns(&mut self) -> Vec<ArrayRef> {
+        self.nulls = NullBufferBuilder::new(0);
+        self.columns.iter_mut().map(ColumnBuilder::finish).collect()
+    }
+
     /// Makes a struct of the values appended to each member since the last one.
     pub fn end(&mut self) {
         self.nulls.append_non_null();
+    }
+
+    /// Returns the number of whole structs.
+    pub fn len(&self) -> usize {
+        self.nulls.len()
+    }
+
+    /// Says whether there are no structs.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     fn append_null(&mut self) {
@@ -383,13 +413,14 @@ impl StructColumn {
         self.nulls.append_null();
     }
 
-    fn truncate(&mut self, rows: usize) {
+    /// Does what [`ColumnBuilder::truncate`] does.
+    pub fn truncate(&mut self, rows: usize) {
         self.columns.iter_mut().for_each(|column| column.truncate(rows));
         self.nulls.truncate(rows);
     }
 
     fn finish(&mut self) -> ArrayRef {
-        let rows = self.nulls.len();
+        let rows = self.len();
         let columns = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
         let array = StructArray::try_new_with_length(self.fields.clone(), columns, self.nulls.finish(), rows);
         Arc::new(array.expect("the members of a struct have as many rows as it has"))

@@ -1,5 +1,7 @@
 //! What all readers of a format have in common: bytes are cut into whole records, then records become rows.
 
+use std::ops::Range;
+
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::SchemaRef;
 
@@ -137,25 +139,46 @@ impl Outcome {
 }
 
 /// Iterates over the lines of a chunk, without their line feeds and carriage returns.
-pub(crate) fn lines(chunk: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = chunk;
+pub(crate) fn lines(chunk: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
+        if start == chunk.len() {
             return None;
         }
-        let (line, after) = match memchr::memchr(b'\n', rest) {
-            Some(feed) => (&rest[..feed], &rest[feed + 1..]),
-            None => (rest, &[][..]),
-        };
-        rest = after;
-        Some(line.strip_suffix(b"\r").unwrap_or(line))
+        let feed = memchr::memchr(b'\n', &chunk[start..]);
+        let end = feed.map_or(chunk.len(), |feed| start + feed);
+        let line = start..end - usize::from(chunk[start..end].ends_with(b"\r"));
+        start = end + usize::from(feed.is_some());
+        Some(line)
     })
 }
 
-/// Says at which byte, from 1, a record stops being UTF-8.
-pub(crate) fn utf8_message(error: &std::str::Utf8Error, record: &[u8]) -> String {
-    let at = error.valid_up_to();
-    format!("not UTF-8 at byte {} (0x{:02x})", at + 1, record[at])
+/// The lines of a chunk as text. One check of the whole is much faster than one of each line.
+pub(crate) struct TextLines<'a> {
+    chunk: &'a [u8],
+    text: Option<&'a str>,
+}
+
+impl<'a> TextLines<'a> {
+    pub fn new(chunk: &'a [u8]) -> TextLines<'a> {
+        TextLines { chunk, text: simdutf8::basic::from_utf8(chunk).ok() }
+    }
+
+    /// Returns a line, or why it is no text.
+    pub fn get(&self, line: &Range<usize>) -> Result<&'a str, String> {
+        match self.text {
+            Some(text) => Ok(&text[line.clone()]),
+            None => text(&self.chunk[line.clone()]),
+        }
+    }
+}
+
+/// Returns a record as text, or says at which byte, from 1, it stops being UTF-8.
+pub(crate) fn text(record: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(record).map_err(|error| {
+        let at = error.valid_up_to();
+        format!("not UTF-8 at byte {} (0x{:02x})", at + 1, record[at])
+    })
 }
 
 #[cfg(test)]
@@ -172,8 +195,8 @@ mod tests {
             ("\n\na\n\n", vec!["", "", "a", ""]),
             ("a\r", vec!["a"]),
         ] {
-            let found: Vec<&[u8]> = lines(text.as_bytes()).collect();
-            assert_eq!(found, wanted.iter().map(|line| line.as_bytes()).collect::<Vec<_>>(), "{text:?}");
+            let found: Vec<&str> = lines(text.as_bytes()).map(|line| &text[line]).collect();
+            assert_eq!(found, wanted, "{text:?}");
         }
     }
 

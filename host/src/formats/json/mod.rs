@@ -1,0 +1,14 @@
+//! JSON lines: an object a line, its members are columns; or any value a line, in one column of type `json`.
+
+mod check;
+mod decode;
+mod encode;
+mod infer;
+mod value;
+
+pub use decode::JsonDecoder;
+pub use encode::JsonEncoder;
+pub use infer::infer;
+
+pub(crate) use encode::Cells;
+pub(crate) use value::append_value;
