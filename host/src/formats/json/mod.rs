@@ -10,5 +10,6 @@ pub use decode::JsonDecoder;
 pub use encode::JsonEncoder;
 pub use infer::infer;
 
-pub(crate) use encode::Cells;
-pub(crate) use value::append_value;
+pub(crate) use encode::{Cells, write_raw};
+pub(crate) use infer::is_instant;
+pub(crate) use value::{NotBytes, Short, append_base64, append_value, wanted};
