@@ -1,0 +1,2 @@
+//! Tests.
+pub(crate) mod recorder;
