@@ -86,7 +86,7 @@ fn open<P: Plugin, T>(
         .map_err(|error| to_wit(error.context(format!("function {name:?}"))))
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Map => "map",
         Kind::Filter => "filter",
@@ -94,7 +94,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::FlatMap => "flat_map",
         Kind::KeyOn => "key_on",
         Kind::Fold => "fold",
-        Kind::Stateful => "stateful function",
+        Kind::Stateful => "stateful",
         Kind::Source => "source",
         Kind::Sink => "sink",
     }
@@ -131,12 +131,7 @@ impl<P: Plugin> fold::Guest for P {
         Ok(fold::Opened { handle: keep(Live::Fold(open)), output, reads, state_version })
     }
 
-    fn update(
-        handle: u32,
-        groups: Vec<u32>,
-        index: Option<Vec<u32>>,
-        rows: Batch,
-    ) -> Result<Vec<RowError>, WitError> {
+    fn update(handle: u32, groups: Vec<u32>, index: Option<Vec<u32>>, rows: Batch) -> Result<Vec<RowError>, WitError> {
         with_fold(handle, |open| open.groups.update(&groups, index.as_deref(), &rows))
     }
 

@@ -123,9 +123,7 @@ impl Date {
         let year_of_era = shifted.rem_euclid(400);
         let month_from_march = (month as i32 + 9) % 12;
         let day_of_year = (153 * month_from_march + 2) / 5 + day as i32 - 1;
-        Some(Self(
-            era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468,
-        ))
+        Some(Self(era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468))
     }
 
     /// Returns the days since 1970-01-01.
@@ -301,7 +299,8 @@ mod tests {
 
     #[test]
     fn what_is_no_timestamp_is_refused() {
-        for text in ["", "2022", "2022-13-01", "2022-02-30", "2022-01-02T25:00:00Z", "2022-01-02T03:04", "2022-01-02T03:04:05X"]
+        for text in
+            ["", "2022", "2022-13-01", "2022-02-30", "2022-01-02T25:00:00Z", "2022-01-02T03:04", "2022-01-02T03:04:05X"]
         {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }

@@ -99,11 +99,7 @@ fn for_rows<'a, I: Read<'a>>(
 
 /// Maps every row to one.
 #[inline]
-pub fn map<'a, I: Read<'a>, O: Write>(
-    plan: &RowPlan,
-    batch: &'a Batch,
-    f: impl Fn(I) -> Result<O>,
-) -> Result<Applied> {
+pub fn map<'a, I: Read<'a>, O: Write>(plan: &RowPlan, batch: &'a Batch, f: impl Fn(I) -> Result<O>) -> Result<Applied> {
     let mut rows = Rows::with_capacity(batch.rows as usize);
     let errors = for_rows(plan, batch, |_, input| {
         rows.push(f(input)?);
@@ -114,11 +110,7 @@ pub fn map<'a, I: Read<'a>, O: Write>(
 
 /// Keeps the rows for which `f` says so.
 #[inline]
-pub fn filter<'a, I: Read<'a>>(
-    plan: &RowPlan,
-    batch: &'a Batch,
-    f: impl Fn(I) -> Result<bool>,
-) -> Result<Applied> {
+pub fn filter<'a, I: Read<'a>>(plan: &RowPlan, batch: &'a Batch, f: impl Fn(I) -> Result<bool>) -> Result<Applied> {
     let mut parents = Vec::with_capacity(batch.rows as usize);
     let errors = for_rows(plan, batch, |row, input| {
         if f(input)? {
@@ -191,7 +183,10 @@ pub fn no_output() -> Schema {
 }
 
 /// What can be the key of a row: text, or what has one way to be written as text.
-#[diagnostic::on_unimplemented(message = "`{Self}` is no key", note = "keys are &str, String, Cow<str>, bool or integers")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no key",
+    note = "keys are &str, String, Cow<str>, bool or integers"
+)]
 pub trait Key {
     /// Appends the key.
     fn write(&self, text: &mut Vec<u8>);

@@ -85,16 +85,6 @@ impl<T: Write> Rows<T> {
         self.rows += 1;
     }
 
-    /// Returns how many rows there are.
-    pub fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// Says whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
     /// Returns the batch.
     pub fn finish(self) -> Batch {
         let mut columns = Vec::new();

@@ -22,8 +22,9 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     let name = &input.ident;
     let all_default = has_default(&input.attrs);
     let keys = fields.iter().map(|field| {
-        let key = renamed(&field.attrs)
-            .unwrap_or_else(|| field.ident.as_ref().map(syn::ext::IdentExt::unraw).map_or_else(String::new, |i| i.to_string()));
+        let key = renamed(&field.attrs).unwrap_or_else(|| {
+            field.ident.as_ref().map(syn::ext::IdentExt::unraw).map_or_else(String::new, |i| i.to_string())
+        });
         let is_option = is_named(&field.ty, "Option");
         let json_type = json_type(&field.ty);
         let description = doc(&field.attrs);

@@ -10,10 +10,16 @@ pub fn expand(arguments: TokenStream, function: ItemFn) -> Result<TokenStream> {
     let version = version(arguments)?;
     let inputs: Vec<_> = function.sig.inputs.iter().collect();
     let [FnArg::Typed(first), FnArg::Typed(_)] = inputs.as_slice() else {
-        return Err(Error::new_spanned(&function.sig, "a reduction takes two rows: `fn f(first: Row, second: Row) -> Row`"));
+        return Err(Error::new_spanned(
+            &function.sig,
+            "a reduction takes two rows: `fn f(first: Row, second: Row) -> Row`",
+        ));
     };
     if let Some(parameter) = function.sig.generics.params.first() {
-        return Err(Error::new_spanned(parameter, "a reduction cannot be generic: its row is kept, so it owns its values"));
+        return Err(Error::new_spanned(
+            parameter,
+            "a reduction cannot be generic: its row is kept, so it owns its values",
+        ));
     }
     let sdk = sdk();
     let row = &first.ty;

@@ -93,9 +93,8 @@ fn read(name: &Ident, lifetime: Option<&Lifetime>, fields: &[Field<'_>]) -> Toke
         let rust_type = field.rust_type;
         quote!((<#rust_type as #sdk::Read<#batch>>::Column, #rest))
     });
-    let members = fields.iter().map(|Field { column, rust_type, .. }| {
-        quote!(#sdk::Member::of::<#batch, #rust_type>(#column))
-    });
+    let members =
+        fields.iter().map(|Field { column, rust_type, .. }| quote!(#sdk::Member::of::<#batch, #rust_type>(#column)));
     let binds = fields.iter().rev().fold(quote!(()), |rest, field| {
         let rust_type = field.rust_type;
         quote!((places.bind_next::<#rust_type>(batch)?, #rest))
@@ -153,9 +152,8 @@ fn write(name: &Ident, lifetime: Option<&Lifetime>, fields: &[Field<'_>]) -> Tok
         let rust_type = field.rust_type;
         quote!((<#rust_type as #sdk::Write>::Builder, #rest))
     });
-    let types = fields.iter().map(|Field { column, rust_type, .. }| {
-        quote!(#sdk::push_field_of::<#rust_type>(fields, #column))
-    });
+    let types =
+        fields.iter().map(|Field { column, rust_type, .. }| quote!(#sdk::push_field_of::<#rust_type>(fields, #column)));
     let variables: Vec<_> = (0..fields.len()).map(|index| format_ident!("column_{index}")).collect();
     let pattern = variables.iter().rev().fold(quote!(()), |rest, variable| quote!((#variable, #rest)));
     let pushes = fields.iter().zip(&variables).map(|(Field { ident, rust_type, .. }, variable)| {

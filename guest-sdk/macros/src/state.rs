@@ -115,11 +115,13 @@ pub fn serde_impls(input: &DeriveInput) -> Result<TokenStream> {
 /// Writes a copy of a type, called `Copied`, with serde's remote derive.
 pub fn copy(input: &DeriveInput, derives: &TokenStream, extra: Option<TokenStream>) -> Result<TokenStream> {
     let sdk = sdk();
-    let derives: Vec<TokenStream> =
-        syn::parse::Parser::parse2(syn::punctuated::Punctuated::<syn::Ident, syn::Token![,]>::parse_terminated, derives.clone())?
-            .iter()
-            .map(|derive| quote!(#sdk::serde::#derive))
-            .collect();
+    let derives: Vec<TokenStream> = syn::parse::Parser::parse2(
+        syn::punctuated::Punctuated::<syn::Ident, syn::Token![,]>::parse_terminated,
+        derives.clone(),
+    )?
+    .iter()
+    .map(|derive| quote!(#sdk::serde::#derive))
+    .collect();
     let mut copy = input.clone();
     copy.ident = syn::Ident::new("Copied", input.ident.span());
     copy.vis = syn::Visibility::Inherited;
