@@ -1,4 +1,5 @@
 pub mod catalog;
 pub mod data;
 pub mod dataflow;
+pub mod plugin;
 pub mod telemetry;

@@ -1,4 +1,5 @@
 //! The values that flow. No behaviour beyond their own invariants; knows Arrow, and nothing of timely or wasmtime.
 
 pub mod ids;
+pub mod schema;
 pub mod time;
