@@ -3,7 +3,6 @@
 //! The generated types own their lists. That is right for what a guest returns, and would cost a copy of every buffer
 //! for what a guest is given; so batches go in through [`wire`], whose types borrow from Arrow's buffers.
 
-#[expect(unsafe_code, reason = "generated code reads and writes guest memory")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
@@ -17,7 +16,6 @@ pub(super) use generated::wxhost::plugin::{host, types};
 
 /// `types.batch` and what it is made of, borrowed. The shapes are checked against the component's when a function is
 /// looked up, so a difference from the WIT text is an error there and never a wrong value.
-#[expect(unsafe_code, reason = "derived code writes guest memory")]
 pub(super) mod wire {
     use wasmtime::component::{ComponentType, Lower};
 

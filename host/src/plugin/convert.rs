@@ -47,7 +47,8 @@ impl Columns {
     /// # Errors
     /// A column has a type that guests cannot read; the plan has refused such a flow, so this is an internal error.
     pub(super) fn of(batch: &RecordBatch, reads: &[usize]) -> Result<Columns, LogicError> {
-        let mut columns = Columns { rows: count(batch.num_rows())?, arena: Vec::with_capacity(reads.len()), roots: Vec::new() };
+        let mut columns =
+            Columns { rows: count(batch.num_rows())?, arena: Vec::with_capacity(reads.len()), roots: Vec::new() };
         for &index in reads {
             let root = columns.add(batch.column(index))?;
             columns.roots.push(root);
@@ -72,7 +73,9 @@ impl Columns {
             DataType::Float32 => Values::Float32(primitive::<Float32Type>(array)),
             DataType::Float64 => Values::Float64(primitive::<Float64Type>(array)),
             DataType::Date32 => Values::Int32(primitive::<Date32Type>(array)),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Int64(primitive::<TimestampMicrosecondType>(array)),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                Values::Int64(primitive::<TimestampMicrosecondType>(array))
+            }
             DataType::Utf8 => {
                 let strings = array.as_string::<i32>();
                 var_size(strings.offsets(), strings.values())
@@ -91,7 +94,9 @@ impl Columns {
                 let members = array.as_struct().columns().iter().map(|member| self.add(member));
                 Values::Struct(members.collect::<Result<_, _>>()?)
             }
-            other => return Err(LogicError::internal(format!("a column of type {other} was to be handed to a plugin"))),
+            other => {
+                return Err(LogicError::internal(format!("a column of type {other} was to be handed to a plugin")));
+            }
         };
         let validity = array.nulls().filter(|nulls| nulls.null_count() > 0).map(|nulls| nulls.inner().sliced());
         let index = count(self.arena.len())?;

@@ -2,5 +2,16 @@
 
 mod bindings;
 mod convert;
+pub mod engine;
+mod failure;
+mod fold;
+mod identify;
+mod instance;
+pub mod library;
+mod open;
 mod schema;
+mod sink;
+mod source;
+mod transform;
 mod validate;
+pub mod wasi;

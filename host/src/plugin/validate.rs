@@ -13,6 +13,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffe
 use arrow::datatypes::{
     DataType, Date32Type, Field, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef, UInt32Type, UInt64Type,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What was wrong with what a guest returned, in words.
@@ -61,6 +62,15 @@ pub(super) fn states(states: types::VarSize, wanted: usize) -> Result<Vec<Vec<u8
     Ok(offsets.windows(2).map(|pair| states.data[pair[0] as usize..pair[1] as usize].to_vec()).collect())
 }
 
+/// Checks the names of partitions: none twice.
+pub(super) fn parts(parts: Vec<String>) -> Result<Vec<String>, Lie> {
+    let mut seen = BTreeSet::new();
+    match parts.iter().find(|part| !seen.insert(part.as_str())) {
+        Some(twice) => lie!("the partition \"{twice}\" twice"),
+        None => Ok(parts),
+    }
+}
+
 /// The columns that were not taken yet. Each may be taken once, so that its buffers move into the array.
 struct Arena {
     columns: Vec<Option<types::Column>>,
@@ -68,7 +78,14 @@ struct Arena {
 
 impl Arena {
     /// Makes the array of a column with `rows` rows. `path` names it in messages.
-    fn take(&mut self, index: u32, parent: Option<u32>, rows: usize, field: &Field, path: &str) -> Result<ArrayRef, Lie> {
+    fn take(
+        &mut self,
+        index: u32,
+        parent: Option<u32>,
+        rows: usize,
+        field: &Field,
+        path: &str,
+    ) -> Result<ArrayRef, Lie> {
         if let Some(parent) = parent
             && index >= parent
         {
@@ -83,7 +100,8 @@ impl Arena {
         if column.rows as usize != rows {
             return lie!("column \"{path}\": {} rows where there should be {rows}", column.rows);
         }
-        let nulls = column.validity.map(|bits| bitmap(bits, rows, path, "validity").map(NullBuffer::new)).transpose()?;
+        let nulls =
+            column.validity.map(|bits| bitmap(bits, rows, path, "validity").map(NullBuffer::new)).transpose()?;
         self.array(column.values, index, rows, nulls, field, path)
     }
 
@@ -96,7 +114,7 @@ impl Arena {
         field: &Field,
         path: &str,
     ) -> Result<ArrayRef, Lie> {
-        use types::Values;
+        use super::bindings::types::Values;
         Ok(match (field.data_type(), values) {
             (DataType::Boolean, Values::Boolean(bits)) => {
                 Arc::new(BooleanArray::new(bitmap(bits, rows, path, "values")?, nulls))
@@ -183,7 +201,10 @@ fn bitmap(bits: Vec<u8>, rows: usize, path: &str, what: &str) -> Result<BooleanB
 
 fn offsets(offsets: Vec<i32>, rows: usize, end: usize, path: &str) -> Result<OffsetBuffer<i32>, Lie> {
     if offsets.len() != rows + 1 {
-        return lie!("column \"{path}\": {} offsets for {rows} rows; there should be one more than rows", offsets.len());
+        return lie!(
+            "column \"{path}\": {} offsets for {rows} rows; there should be one more than rows",
+            offsets.len()
+        );
     }
     if offsets[0] != 0 {
         return lie!("column \"{path}\": offsets start at {}, not at 0", offsets[0]);
