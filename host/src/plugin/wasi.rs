@@ -320,7 +320,7 @@ mod tests {
             ("127.0.0.1:81", SocketAddrUse::TcpConnect, false),
             ("127.0.0.1:90", SocketAddrUse::TcpConnect, true),
             ("10.0.0.1:90", SocketAddrUse::TcpConnect, false),
-            ("127.0.0.1:80", SocketAddrUse::UdpConnect, false),
+            ("127.0.0.1:80", SocketAddrUse::UdpBind, false),
         ] {
             assert_eq!(may_use(&allowed, at(address), usage), expected, "{address} {usage:?}");
         }
