@@ -62,7 +62,7 @@ impl Numbers {
 fn array(of: &Type, rows: usize, numbers: &mut Numbers) -> ArrayRef {
     let nulls = match numbers.next() % 3 {
         0 => None,
-        _ => Some(NullBuffer::from((0..rows).map(|_| numbers.next() % 4 > 0).collect::<Vec<_>>())),
+        _ => Some(NullBuffer::from((0..rows).map(|_| !numbers.next().is_multiple_of(4)).collect::<Vec<_>>())),
     };
     macro_rules! primitive {
         ($array:ident, $native:ty) => {{
@@ -71,7 +71,7 @@ fn array(of: &Type, rows: usize, numbers: &mut Numbers) -> ArrayRef {
         }};
     }
     match of {
-        Type::Bool => Arc::new(BooleanArray::new((0..rows).map(|_| numbers.next() % 2 == 0).collect(), nulls)),
+        Type::Bool => Arc::new(BooleanArray::new((0..rows).map(|_| numbers.next().is_multiple_of(2)).collect(), nulls)),
         Type::Int32 => Arc::new(primitive!(Int32Array, i32)),
         Type::Int64 => Arc::new(primitive!(Int64Array, i64)),
         Type::Uint32 => Arc::new(primitive!(UInt32Array, u32)),

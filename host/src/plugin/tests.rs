@@ -240,6 +240,8 @@ fn a_guest_uses_what_the_host_offers_and_is_measured() {
     assert_eq!(figures.plugin_calls, 1);
     assert!(figures.plugin_time > Duration::ZERO);
     assert!(figures.plugin_memory >= 1 << 16);
+    let error = apply_in(&library(), "odd.odd", "count", &cx).map(drop);
+    assert_eq!((error, cx.meter.figures().counters.len()), (Ok(()), 257));
 }
 
 #[test]

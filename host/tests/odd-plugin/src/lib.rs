@@ -204,8 +204,13 @@ fn odd(config: &str, rows: u32) -> Result<Applied, Error> {
             errors = vec![error(2)];
         }
         "no-rows" => return Ok(Applied { rows: None, parents, errors }),
-        // The host's form of a column is larger than the guest's.
-        "much" => batch.columns = vec![column(0, Values::Int64(vec![])); 1_000_000],
+        "much" => {
+            // One buffer named three times. It is never freed: the host does not come to that.
+            let data = std::mem::ManuallyDrop::new(vec![0u8; 30 << 20]);
+            let named = || unsafe { Vec::from_raw_parts(data.as_ptr().cast_mut(), data.len(), data.len()) };
+            batch.columns = (0..3).map(|_| column(3, Values::Boolean(named()))).collect();
+        }
+        "count" => (0..1000).for_each(|at| host::count(&format!("c{at}"), 1)),
         "strings" => only.values = text(vec![0, 1, 1, 3], b"abc"),
         _ => {}
     }
@@ -228,12 +233,7 @@ impl fold::Guest for Plugin {
         Ok(fold::Opened { handle: opened(function, config), output, reads: vec![0], state_version: 1 })
     }
 
-    fn update(
-        _handle: u32,
-        groups: Vec<u32>,
-        index: Option<Vec<u32>>,
-        rows: Batch,
-    ) -> Result<Vec<RowError>, Error> {
+    fn update(_handle: u32, groups: Vec<u32>, index: Option<Vec<u32>>, rows: Batch) -> Result<Vec<RowError>, Error> {
         let column = &rows.columns[rows.roots[0] as usize];
         let Values::Int64(values) = &column.values else { return Err(user("not int64")) };
         let mut errors = Vec::new();
