@@ -1,3 +1,5 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+
 pub mod catalog;
 pub mod connectors;
 pub mod data;
@@ -6,6 +8,7 @@ pub mod diag;
 pub mod formats;
 pub mod operators;
 pub mod plan;
+pub mod plugin;
 pub mod run;
 pub mod spec;
 pub mod telemetry;
