@@ -271,15 +271,10 @@ impl BytesColumn {
         BytesColumn { offsets: vec![0], data: Vec::new(), nulls: NullBufferBuilder::new(0) }
     }
 
-    /// Appends a value of a `string` or `json` column, of a `binary` one, too.
+    /// Appends a text.
     pub fn append(&mut self, text: &str) -> Result<(), Full> {
-        self.append_bytes(text.as_bytes())
-    }
-
-    /// Appends a value of a `binary` column.
-    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        let end = i32::try_from(self.data.len() + bytes.len()).map_err(|_| Full)?;
-        self.data.extend_from_slice(bytes);
+        let end = i32::try_from(self.data.len() + text.len()).map_err(|_| Full)?;
+        self.data.extend_from_slice(text.as_bytes());
         self.offsets.push(end);
         self.nulls.append_non_null();
         Ok(())
