@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -251,6 +252,8 @@ struct Part {
     encoder: Box<dyn Encode>,
     jobs: Sender<Order>,
     done: Receiver<Result<Vec<(Batch, Vec<RowError>)>, LogicError>>,
+    /// Cut off when the writer's thread ends.
+    ended: Receiver<()>,
     /// Orders that found the writer's queue full.
     backlog: VecDeque<Order>,
     /// For each order under way, in their sequence, the tick that it holds open.
@@ -266,6 +269,20 @@ enum Order {
     Close,
 }
 
+/// How long a failed execution waits for a writer to take back what no reader has seen.
+const ABANDON: Duration = Duration::from_secs(5);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Without lines to it the writer abandons; a process that ended before that would leave its files behind.
+        self.jobs = bounded(0).0;
+        self.done = bounded(0).1;
+        if !self.closed {
+            self.ended.recv_timeout(ABANDON).ok();
+        }
+    }
+}
+
 impl Part {
     fn start(
         name: &PartitionId,
@@ -277,6 +294,7 @@ impl Part {
         let (jobs, orders) = bounded::<Order>(QUEUE);
         // As many answers as orders, so this line never holds the writer up for long.
         let (answer, done) = unbounded();
+        let (end, ended) = bounded(0);
         let mut writer = part.writer;
         let body = Box::new(move || {
             let mut closed = false;
@@ -314,6 +332,7 @@ impl Part {
             if !closed {
                 writer.abandon();
             }
+            drop(end);
         });
         let thread = format!("write {name}");
         let spawned = cx.execution.env.spawner.spawn(&thread, body);
@@ -322,6 +341,7 @@ impl Part {
             encoder: part.encoder,
             jobs,
             done,
+            ended,
             backlog: VecDeque::new(),
             held: VecDeque::new(),
             epoch: Epoch(0),
