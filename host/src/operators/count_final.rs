@@ -46,8 +46,8 @@ Without `key` and `fn` it counts by the key that the stream has. Each worker cou
 exchanged. Counts come out in ascending order of the keys' bytes, on each worker. A row whose key is null is treated by
 `on_error`.
 
-Arguments: `key`, a column, or `fn`, a function that returns the key, with its `config`, as for `key_on`; `key_name`, the
-name under which sinks write the key.
+Arguments: `key`, a column, or `fn`, a function that returns the key, with its `config`, as for `key_on`; `key_name`,
+the name under which sinks write the key.
 
 Ports: `down`, keyed, with the column `count: int64`.
 

@@ -32,11 +32,11 @@ impl Operator for KeyOn {
         r#"Gives each row a key, which is what keyed steps work by.
 
 The key is text: that of a column (numbers, instants and days are written out as JSON has them), or what a function
-returns. It stands beside the row, whose columns stay as they are. All rows of one key are handled by one worker in steps
-that remember. A row whose key is null is treated by `on_error`.
+returns. It stands beside the row, whose columns stay as they are. All rows of one key are handled by one worker in
+steps that remember. A row whose key is null is treated by `on_error`.
 
-Arguments: `key`, a column, or `fn`, a function that returns the key, with its `config`; `key_name`, the name under which
-sinks write the key, if it is not to be the column's (or `key`, for a function).
+Arguments: `key`, a column, or `fn`, a function that returns the key, with its `config`; `key_name`, the name under
+which sinks write the key, if it is not to be the column's (or `key`, for a function).
 
 Ports: `down`, keyed.
 

@@ -28,8 +28,8 @@ impl Operator for Merge {
         r#"Puts the rows of several steps into one stream.
 
 Columns go by name: a row has null in those that its step does not have. A column must be of one type in all of them.
-The rows of one step keep their order; nothing is said of the order between steps. A step that is named twice is doubled.
-Either all streams are keyed, by keys of one name, or none.
+The rows of one step keep their order; nothing is said of the order between steps. A step that is named twice is
+doubled. Either all streams are keyed, by keys of one name, or none.
 
 Arguments: none.
 
@@ -151,9 +151,8 @@ impl Stateless for Merger {
             out.give(0, batch);
             return Ok(());
         }
-        let batch = batch.compact()?;
         let rows = layout.rows(batch.rows())?;
-        out.give(0, batch.derive(rows, None)?);
+        out.give(0, batch.with_rows(rows));
         Ok(())
     }
 }

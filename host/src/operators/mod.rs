@@ -1,6 +1,7 @@
 //! One file an operator, or a family of them, declared once.
 
 mod branch;
+mod cast;
 mod columns;
 mod count_final;
 mod filter;
@@ -13,6 +14,11 @@ mod keying;
 mod map;
 mod merge;
 mod output;
+mod select;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod transform;
 
@@ -34,5 +40,6 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &branch::Branch,
     &merge::Merge,
     &key_on::KeyOn,
+    &select::Select,
     &count_final::CountFinal,
 ];

@@ -1,7 +1,7 @@
 //! Values as plain text: keys, and columns cast to `string`.
 
 use crate::data::schema::Type;
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
