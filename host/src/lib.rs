@@ -6,6 +6,7 @@ pub mod diag;
 pub mod formats;
 pub mod operators;
 pub mod plan;
+pub mod plugin;
 pub mod run;
 pub mod spec;
 pub mod telemetry;
