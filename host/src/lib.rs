@@ -1,4 +1,5 @@
 pub mod catalog;
+pub mod cli;
 pub mod connectors;
 pub mod data;
 pub mod dataflow;
