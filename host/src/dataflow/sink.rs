@@ -250,7 +250,7 @@ fn divide(
 struct Part {
     encoder: Box<dyn Encode>,
     jobs: Sender<Order>,
-    done: Receiver<Result<Vec<(Batch, Vec<RowError>)>, LogicError>>,
+    done: Receiver<Result<Refused, LogicError>>,
     /// Orders that found the writer's queue full.
     backlog: VecDeque<Order>,
     /// For each order under way, in their sequence, the tick that it holds open.
@@ -260,8 +260,11 @@ struct Part {
     closed: bool,
 }
 
+/// Rows that a writer refused: the batch, and which of its rows.
+type Refused = Option<(Batch, Vec<RowError>)>;
+
 enum Order {
-    Job(Job),
+    Job(Box<Job>),
     Publish(Epoch),
     Close,
 }
@@ -278,26 +281,16 @@ impl Part {
         // As many answers as orders, so this line never holds the writer up for long.
         let (answer, done) = unbounded();
         let mut writer = part.writer;
+        let writing = cx.execution.writers.begin();
         let body = Box::new(move || {
             let mut closed = false;
             while let Ok(order) = orders.recv() {
                 let result = match order {
-                    Order::Job(Job::Rows(batch)) => {
-                        writer.run(Job::Rows(batch.clone())).map(|errors| vec![(batch, errors)])
-                    }
-                    Order::Job(job) => {
-                        if let Job::Append { bytes, .. } = &job {
-                            meter.moved(bytes.len() as u64);
-                        }
-                        if let Job::Finish { .. } = &job {
-                            meter.finished_file();
-                        }
-                        writer.run(job).map(|_| Vec::new())
-                    }
-                    Order::Publish(epoch) => writer.publish(epoch).map(|()| Vec::new()),
+                    Order::Job(job) => run(&mut *writer, *job, &meter),
+                    Order::Publish(epoch) => writer.publish(epoch).map(|()| None),
                     Order::Close => {
                         closed = true;
-                        writer.close().map(|()| Vec::new())
+                        writer.close().map(|()| None)
                     }
                 };
                 let failed = result.is_err();
@@ -314,6 +307,8 @@ impl Part {
             if !closed {
                 writer.abandon();
             }
+            drop(writer);
+            drop(writing);
         });
         let thread = format!("write {name}");
         let spawned = cx.execution.env.spawner.spawn(&thread, body);
@@ -339,7 +334,7 @@ impl Part {
         let errors = self.encoder.encode(&batch, &mut jobs)?;
         out.fail(&batch, &errors)?;
         for job in jobs {
-            self.order(Order::Job(job), Some(held.to_vec()));
+            self.order(Order::Job(Box::new(job)), Some(held.to_vec()));
         }
         Ok(())
     }
@@ -375,7 +370,7 @@ impl Part {
             match self.done.try_recv() {
                 Ok(answer) => {
                     self.held.pop_front();
-                    for (batch, errors) in answer? {
+                    if let Some((batch, errors)) = answer? {
                         Emit::new(given, row_errors).fail(&batch, &errors)?;
                     }
                 }
@@ -391,7 +386,7 @@ impl Part {
         if !self.closing && self.epoch > Epoch(0) && standing.is_some_and(|standing| standing > self.epoch) {
             let mut jobs = Vec::new();
             self.encoder.on_epoch(&mut jobs)?;
-            jobs.into_iter().for_each(|job| self.order(Order::Job(job), None));
+            jobs.into_iter().for_each(|job| self.order(Order::Job(Box::new(job)), None));
             self.order(Order::Publish(self.epoch), None);
             self.epoch = Epoch(0);
         }
@@ -399,10 +394,23 @@ impl Part {
             self.closing = true;
             let mut jobs = Vec::new();
             self.encoder.on_eof(&mut jobs)?;
-            jobs.into_iter().for_each(|job| self.order(Order::Job(job), None));
+            jobs.into_iter().for_each(|job| self.order(Order::Job(Box::new(job)), None));
             self.order(Order::Close, None);
         }
         self.closed = self.closing && self.held.is_empty();
         Ok(())
     }
+}
+
+/// Does a job, and counts it.
+fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, LogicError> {
+    match &job {
+        Job::Rows(batch) => {
+            let batch = batch.clone();
+            return writer.run(job).map(|errors| Some((batch, errors)));
+        }
+        Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),
+        Job::Finish { .. } => meter.finished_file(),
+    }
+    writer.run(job).map(|_| None)
 }
