@@ -6,8 +6,8 @@ use crate::catalog::function::StepLimits;
 use crate::dataflow::error::{Domain, LogicError};
 use wasmtime::{Trap, WasmBacktrace};
 
-/// The frames of a backtrace that are shown.
-const FRAMES: usize = 20;
+/// A function that is so often among the frames of a backtrace (wasmtime gives at most 20) recurses without an end.
+const RECURSION: usize = 8;
 
 /// What is known beside the error itself.
 pub(super) struct Circumstances<'a> {
@@ -23,6 +23,7 @@ pub(super) struct Circumstances<'a> {
 /// Explains an error of wasmtime. The instance cannot be used again after any of them.
 pub(super) fn explain(error: &wasmtime::Error, circumstances: &Circumstances<'_>) -> LogicError {
     let Circumstances { what, limits, is_out_of_memory, stderr } = circumstances;
+    let frames = frames(error);
     let mut explained = match (error.downcast_ref::<Trap>(), limits.memory, limits.time_per_batch) {
         (Some(Trap::Interrupt), _, Some(limit)) => {
             LogicError::plugin(format!("{what} took longer than the time limit of {limit:?} per batch"))
@@ -39,8 +40,12 @@ pub(super) fn explain(error: &wasmtime::Error, circumstances: &Circumstances<'_>
         }
         .help("this is a fault in the plugin; a row that it cannot handle should be returned as an error"),
         (Some(Trap::StackOverflow), ..) => {
-            LogicError::plugin(format!("{what} used more than its stack of {}", size(STACK as u64)))
-                .help("look for a recursion without an end in the plugin")
+            let (stack, help) = (size(STACK as u64), recursion_help(recursion(&frames)));
+            LogicError::plugin(format!("{what} used more than its stack of {stack}")).help(help)
+        }
+        // A Rust guest keeps what has an address on a second stack, at the start of its memory.
+        (Some(Trap::MemoryOutOfBounds), ..) if recursion(&frames).is_some() => {
+            LogicError::plugin(format!("{what} used more than its stack")).help(recursion_help(recursion(&frames)))
         }
         (Some(trap), ..) => {
             let reason = trap.to_string();
@@ -49,7 +54,7 @@ pub(super) fn explain(error: &wasmtime::Error, circumstances: &Circumstances<'_>
         }
         (None, ..) => other(error, what, limits),
     };
-    if let Some(trace) = error.downcast_ref::<WasmBacktrace>().and_then(frames) {
+    if let Some(trace) = trace(&frames) {
         explained = explained.note(trace);
     }
     if stderr.is_empty() { explained } else { explained.note(format!("the plugin's last output on stderr:\n{stderr}")) }
@@ -83,8 +88,9 @@ pub(super) fn size(bytes: u64) -> String {
 
 /// Explains errors that are no traps: a guest that left, and what it handed over wrongly.
 fn other(error: &wasmtime::Error, what: &str, limits: &StepLimits) -> LogicError {
-    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        return LogicError::plugin(format!("{what} ended its instance by exit({})", exit.0))
+    // WASI 0.2 tells success from failure only, not the number.
+    if error.is::<wasmtime_wasi::I32Exit>() {
+        return LogicError::plugin(format!("{what} ended its instance by exit()"))
             .help("a plugin must return, not exit; return an error instead");
     }
     let reason = error.root_cause().to_string();
@@ -97,24 +103,44 @@ fn other(error: &wasmtime::Error, what: &str, limits: &StepLimits) -> LogicError
     broke_contract(what, &format!("what cannot be read ({reason})"))
 }
 
-fn frames(trace: &WasmBacktrace) -> Option<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for frame in trace.frames().iter().take(FRAMES) {
-        match frame.func_name() {
-            // Names of Rust carry a hash that tells nobody anything.
-            Some(name) => lines.push(format!("  {}", without_hash(name))),
-            None => lines.push(format!("  function {}", frame.func_index())),
+/// Returns the names of the functions on the guest's stack, innermost first, and how often each was there in a row.
+fn frames(error: &wasmtime::Error) -> Vec<(String, usize)> {
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    let mut names: Vec<(String, usize)> = Vec::new();
+    for frame in frames {
+        let name = match frame.func_name() {
+            // In this form without the hash at the end, which tells nobody anything.
+            Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+            None => format!("function {}", frame.func_index()),
+        };
+        match names.last_mut() {
+            Some((last, count)) if *last == name => *count += 1,
+            _ => names.push((name, 1)),
         }
     }
-    if lines.is_empty() { None } else { Some(format!("the plugin's stack, innermost first:\n{}", lines.join("\n"))) }
+    names
 }
 
-/// Cuts the hash off a demangled Rust name.
-fn without_hash(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path,
-        _ => name,
+fn trace(frames: &[(String, usize)]) -> Option<String> {
+    let line = |(name, count): &(String, usize)| match count {
+        1 => format!("\n  {name}"),
+        _ => format!("\n  {name} ({count} times)"),
+    };
+    let lines: String = frames.iter().map(line).collect();
+    if lines.is_empty() { None } else { Some(format!("the plugin's stack, innermost first:{lines}")) }
+}
+
+fn recursion_help(function: Option<&str>) -> String {
+    match function {
+        Some(function) => format!("{function} calls itself too often; give the recursion an end, or use a loop"),
+        None => "look for a recursion without an end in the plugin".to_owned(),
     }
+}
+
+/// Finds a function that called itself over and over, alone or through others.
+fn recursion(frames: &[(String, usize)]) -> Option<&str> {
+    let times = |name: &str| frames.iter().filter(|(other, _)| other == name).map(|(_, count)| count).sum::<usize>();
+    frames.iter().map(|(name, _)| name.as_str()).find(|name| times(name) >= RECURSION)
 }
 
 /// Finds the text of the last Rust panic: `at src/lib.rs:1:2: message`.
@@ -166,8 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_rust_name_is_cut_off() {
-        assert_eq!(without_hash("a::b::h0123456789abcdef"), "a::b");
-        assert_eq!(without_hash("a::hello"), "a::hello");
+    fn a_recursion_is_found_in_the_stack() {
+        let frames = |names: &[(&str, usize)]| -> Vec<_> { names.iter().map(|&(n, c)| (n.to_owned(), c)).collect() };
+        assert_eq!(recursion(&frames(&[("a", 1), ("b", 19)])), Some("b"));
+        assert_eq!(recursion(&frames(&[("x", 1), ("a", 4), ("b", 1), ("a", 4)])), Some("a"));
+        assert_eq!(recursion(&frames(&[("a", 3), ("b", 2)])), None);
+        let shown = "the plugin's stack, innermost first:\n  a (3 times)\n  b";
+        assert_eq!(trace(&frames(&[("a", 3), ("b", 1)])).as_deref(), Some(shown));
+        assert_eq!(trace(&[]), None);
     }
 }

@@ -11,6 +11,7 @@ use crate::dataflow::env::Env;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::InstanceCx;
 use crate::telemetry::meter::StepMeter;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{
@@ -23,6 +24,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 const VERSION: &str = "0.1.0";
 /// What a guest's tables may hold. They take a pointer each, outside of its memory.
 const TABLE_ELEMENTS: usize = 1 << 20;
+/// How many counters of its own an instance may have, and the longest name in bytes.
+const COUNTERS: usize = 256;
+const COUNTER_NAME: usize = 128;
 
 /// A component that was compiled for one engine and linked.
 pub(super) struct Compiled {
@@ -95,7 +99,17 @@ impl Guest {
         let (wasi, stderr) = wasi::context(&compiled.allow, &owner, &cx.env).map_err(LogicError::external)?;
         let limiter = Limiter { limit: limits.memory, held: 0, has_refused: false };
         let (env, meter) = (cx.env.clone(), Arc::clone(&cx.meter));
-        let state = HostState { wasi, table: ResourceTable::new(), limiter, owner, env, meter, stderr };
+        let state = HostState {
+            wasi,
+            table: ResourceTable::new(),
+            limiter,
+            owner,
+            env,
+            meter,
+            stderr,
+            counters: BTreeSet::new(),
+            has_refused_counter: false,
+        };
         let mut store = Store::new(compiled.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         // A truthful guest cannot return more than it holds; one that names a buffer many times could.
@@ -136,9 +150,9 @@ impl Guest {
         let component = self.instance.instance_pre(&self.store);
         let component = component.component();
         let exported = component
-            .get_export_index(None, &format!("wxhost:plugin/{interface}@{VERSION}"))
+            .get_export_index(None, format!("wxhost:plugin/{interface}@{VERSION}"))
             .and_then(|interface| component.get_export_index(Some(&interface), name));
-        let found = exported.map(|index| self.instance.get_typed_func(&mut self.store, &index));
+        let found = exported.map(|index| self.instance.get_typed_func(&mut self.store, index));
         match found {
             Some(Ok(function)) => Ok(function),
             Some(Err(error)) => {
@@ -229,6 +243,9 @@ pub(super) struct HostState {
     env: Env,
     meter: Arc<StepMeter>,
     stderr: Printed,
+    /// The names of the guest's own counters.
+    counters: BTreeSet<String>,
+    has_refused_counter: bool,
 }
 
 impl WasiView for HostState {
@@ -246,10 +263,23 @@ impl host::Host for HostState {
             host::Level::Warn => tracing::Level::WARN,
             host::Level::Error => tracing::Level::ERROR,
         };
-        self.owner.log(level, &message);
+        let end = message.floor_char_boundary(wasi::LINE.min(message.len()));
+        self.owner.log(level, &message[..end]);
     }
 
     fn count(&mut self, name: String, by: u64) {
+        if !self.counters.contains(&name) {
+            // Each lives as long as the run, and a guest could make them of its data.
+            if self.counters.len() == COUNTERS || name.len() > COUNTER_NAME {
+                if !std::mem::replace(&mut self.has_refused_counter, true) {
+                    let line =
+                        format!("counters beyond {COUNTERS}, or of names over {COUNTER_NAME} bytes, are not kept");
+                    self.owner.log(tracing::Level::WARN, &line);
+                }
+                return;
+            }
+            self.counters.insert(name.clone());
+        }
         self.meter.count(&name, by);
     }
 

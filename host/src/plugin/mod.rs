@@ -9,9 +9,15 @@ mod identify;
 mod instance;
 pub mod library;
 mod open;
+pub mod project;
 mod schema;
 mod sink;
 mod source;
 mod transform;
 mod validate;
 pub mod wasi;
+
+#[cfg(test)]
+mod round_trips;
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtx
 /// How much of a guest's stderr is kept for messages.
 const KEPT: usize = 4096;
 /// A line longer than this is logged in pieces.
-const LINE: usize = 8192;
+pub(super) const LINE: usize = 8192;
 /// What a guest may write between two looks at its permission.
 const PERMIT: usize = 64 << 10;
 
@@ -320,7 +320,7 @@ mod tests {
             ("127.0.0.1:81", SocketAddrUse::TcpConnect, false),
             ("127.0.0.1:90", SocketAddrUse::TcpConnect, true),
             ("10.0.0.1:90", SocketAddrUse::TcpConnect, false),
-            ("127.0.0.1:80", SocketAddrUse::UdpConnect, false),
+            ("127.0.0.1:80", SocketAddrUse::UdpBind, false),
         ] {
             assert_eq!(may_use(&allowed, at(address), usage), expected, "{address} {usage:?}");
         }
