@@ -5,6 +5,7 @@ use super::user_fn::RowError;
 use crate::data::batch::Batch;
 use crate::data::ids::{PartitionId, StepId};
 use crate::data::schema::{Type, schema_of};
+use crate::formats::Encoder;
 use crate::formats::json::JsonEncoder;
 use arrow::array::{Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -83,7 +84,7 @@ pub fn of_rows(kind: Kind, batch: &Batch, errors: &[RowError], with_rows: bool) 
         let failed = take_record_batch(batch.rows(), &failed)?;
         let mut text = Vec::new();
         JsonEncoder::new(failed.schema_ref(), None)
-            .and_then(|mut encoder| encoder.encode(&failed, None, &mut text))
+            .encode(&failed, None, &mut text)
             .map_err(|error| LogicError::internal(error.to_string()))?;
         let text = String::from_utf8(text).map_err(|error| LogicError::internal(error.to_string()))?;
         rows = text.lines().map(str::to_owned).collect();

@@ -1,32 +1,24 @@
-//! Bytes to batches and back. No I/O here.
+//! Bytes to batches and back. No I/O here: connectors bring the bytes.
+//!
+//! Reading takes two steps. A [`Framer`] says how much of a buffer is whole records, so that a connector can read
+//! blocks of any size; a [`Decoder`] turns such a chunk into one batch. A record that cannot be read costs no other
+//! one: it is handed back as a [`BadRow`] with its line and its reason. Writing is one step, an [`Encoder`].
+//!
+//! | format | module | records |
+//! |---|---|---|
+//! | `lines` | [`lines`] | each line is the column `value` |
+//! | `json` | [`json`] | an object a line, its members are columns |
+//! | `csv` | [`csv`] | fields between delimiters, possibly in quotes |
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-
+mod base64;
+pub mod column;
+pub mod csv;
+mod decoder;
+mod error;
 pub mod json;
+pub mod lines;
+mod names;
+pub mod timestamp;
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FormatError(pub String);
-
-pub struct Decoded {
-    pub rows: RecordBatch,
-    pub lines: Option<Vec<u32>>,
-    pub errors: Vec<BadRow>,
-    pub line_count: u32,
-}
-
-pub struct BadRow {
-    pub line: u32,
-    pub message: String,
-    pub raw: String,
-}
-
-pub trait Decoder: Send {
-    fn schema(&self) -> SchemaRef;
-    fn decode(&mut self, chunk: &[u8]) -> Result<Decoded, FormatError>;
-}
-
-pub trait Framer: Send {
-    fn complete(&mut self, buffer: &[u8], at_end: bool) -> Result<usize, FormatError>;
-}
+pub use decoder::{BadRow, Decoded, Decoder, Encoder, Framer, LineFramer, MAX_RECORD};
+pub use error::FormatError;
