@@ -17,7 +17,7 @@ use crate::catalog::Catalog;
 use crate::connectors::CONNECTORS;
 use crate::dataflow::env;
 use crate::operators::OPERATORS;
-use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use exit::Failure;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ const CATALOG: Catalog = Catalog { operators: OPERATORS, connectors: CONNECTORS 
 
 /// Runs dataflows whose steps are WebAssembly components.
 #[derive(Parser)]
-#[command(name = "wxhost", version, propagate_version = true, infer_long_args = false)]
+#[command(name = "wxhost", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,10 +44,6 @@ struct Cli {
     /// Colours on stderr
     #[arg(long, global = true, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
     color: When,
-
-    /// Print help
-    #[arg(short, long, global = true, action = ArgAction::Help)]
-    help: Option<bool>,
 }
 
 #[derive(Subcommand)]
@@ -155,4 +151,14 @@ fn print(data: impl AsRef<[u8]>) -> Result<(), Failure> {
 /// Prints a JSON value.
 fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(format!("{value:#}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
 }
