@@ -9,6 +9,7 @@ mod exit;
 mod flow;
 mod graph;
 mod log;
+mod new;
 mod plugin;
 mod reference;
 mod run;
@@ -54,6 +55,8 @@ enum Command {
     Check(check::Args),
     /// Draw a flow
     Graph(graph::Args),
+    /// Make a new plugin project in Rust, with a flow that runs
+    New(new::Args),
     /// Build a plugin project and print where its component is
     Build(build::Args),
     /// Look into plugins
@@ -118,6 +121,7 @@ fn execute(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Run(args) => run::run(&args, env, output, line),
         Command::Check(args) => check::check(&args, env, output),
         Command::Graph(args) => graph::graph(&args, env),
+        Command::New(args) => new::new(&args),
         Command::Build(args) => build::build(&args),
         Command::Plugin(command) => plugin::plugin(&command, env, output),
         Command::Operators(args) => reference::operators(&args, output),
