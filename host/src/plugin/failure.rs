@@ -26,8 +26,10 @@ pub(super) fn explain(error: &wasmtime::Error, circumstances: &Circumstances<'_>
     let frames = frames(error);
     let mut explained = match (error.downcast_ref::<Trap>(), limits.memory, limits.time_per_batch) {
         (Some(Trap::Interrupt), _, Some(limit)) => {
-            LogicError::plugin(format!("{what} took longer than the time limit of {limit:?} per batch"))
-                .help(format!("make it faster, or allow it more: limits = {{ time_per_batch = \"{:?}\" }}", limit * 2))
+            LogicError::plugin(format!("{what} took longer than the time limit of {limit:?} per batch")).help(format!(
+                "make it faster, or allow it more: limits = {{ time_per_batch = \"{:?}\" }}",
+                limit.saturating_mul(2)
+            ))
         }
         // Whatever a guest does when it gets no memory, that is why.
         (_, Some(limit), _) if *is_out_of_memory => {
