@@ -30,9 +30,14 @@ impl Config for NoConfig {
 }
 
 /// Reads a configuration; none is the same as `{}`.
-pub(crate) fn parse<C: Config>(text: &str) -> Result<C> {
+pub fn parse<C: Config>(text: &str) -> Result<C> {
     let text = if text.trim().is_empty() { "{}" } else { text };
     serde_json::from_str(text).map_err(|error| Error::user(format!("config: {error}")))
+}
+
+/// Refuses a configuration, for a function that takes none.
+pub fn parse_none(text: &str) -> Result<()> {
+    parse::<NoConfig>(text).map(|NoConfig {}| ())
 }
 
 /// Writes the JSON Schema of an object: for each key its name, type, description, and whether it must be there.

@@ -18,10 +18,12 @@ pub trait Transform: 'static {
     const KIND: Kind;
 
     /// What it does, for `wxhost plugin list`.
-    const DOC: &'static str;
+    const DOC: &'static str = "";
 
     /// Returns the JSON Schema of its configuration; empty if it takes none.
-    fn config_schema() -> String;
+    fn config_schema() -> String {
+        String::new()
+    }
 
     /// Opens it for rows of a schema.
     fn open(input: &Schema, config: &str) -> Result<OpenTransform>;

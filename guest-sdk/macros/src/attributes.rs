@@ -9,16 +9,20 @@ pub fn sdk() -> TokenStream {
     quote!(::wxhost_guest::__private)
 }
 
-/// Joins the lines of a doc comment.
+/// Joins the lines of a doc comment's first paragraph.
 pub fn doc(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
         Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-            Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) => Some(line.value().trim().to_owned()),
+            Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) => Some(match line.value() {
+                line if line.trim().is_empty() => "\n".to_owned(),
+                line => line,
+            }),
             _ => None,
         },
         _ => None,
     });
-    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+    let lines = lines.flat_map(|line| line.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>());
+    lines.skip_while(String::is_empty).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Says whether a function returns a `Result`, under whatever path or alias that ends so.

@@ -81,7 +81,7 @@ pub fn json_as(lines: &str, types: &[(&str, &str)]) -> Rows {
         let values: Vec<&Value> = rows.iter().map(|row| row.get(name).unwrap_or(&Value::Null)).collect();
         let data_type = match types.iter().find(|(column, _)| column == name) {
             Some((_, type_name)) => named_type(type_name),
-            None => infer(name, &values, &mut schema.fields),
+            None => infer(&values, &mut schema.fields),
         };
         let root = build(name, &values, &data_type, &schema.fields, &mut batch.columns);
         batch.roots.push(root);
@@ -109,7 +109,7 @@ fn named_type(name: &str) -> DataType {
     }
 }
 
-fn infer(name: &str, values: &[&Value], fields: &mut Vec<Field>) -> DataType {
+fn infer(values: &[&Value], fields: &mut Vec<Field>) -> DataType {
     let present = || values.iter().filter(|value| !value.is_null());
     match present().next() {
         None | Some(Value::String(_)) => DataType::String,
@@ -118,7 +118,7 @@ fn infer(name: &str, values: &[&Value], fields: &mut Vec<Field>) -> DataType {
         Some(Value::Number(_)) => DataType::Float64,
         Some(Value::Array(_)) => {
             let items: Vec<&Value> = present().filter_map(|value| value.as_array()).flatten().collect();
-            let item = infer(name, &items, fields);
+            let item = infer(&items, fields);
             DataType::List(push_field(fields, "item", item))
         }
         Some(Value::Object(_)) => {
@@ -126,7 +126,7 @@ fn infer(name: &str, values: &[&Value], fields: &mut Vec<Field>) -> DataType {
                 present().filter_map(|value| value.as_object()).flat_map(Map::keys).collect();
             let member = |member: &String| {
                 let values: Vec<&Value> = present().map(|value| &value[member.as_str()]).collect();
-                let data_type = infer(member, &values, fields);
+                let data_type = infer(&values, fields);
                 push_field(fields, member, data_type)
             };
             DataType::Struct(names.into_iter().map(member).collect())
