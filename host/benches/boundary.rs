@@ -19,6 +19,10 @@ use wxhost::plugin::library::{Library, PluginFile};
 use wxhost::plugin::project;
 use wxhost::plugin::wasi::Allow;
 
+/// That of the program; glibc's returns large buffers to the system after every batch.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROWS: usize = 8192;
 const GROUPS: u32 = 10_000;
 
