@@ -93,3 +93,51 @@ fn on_error(step: &PlannedStep) -> Option<&'static str> {
         OnError::DeadLetter => Some("dead_letter"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::plan;
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn people_see_each_step_with_its_upstreams_ports_and_rows() {
+        expect![[r#"
+            flow "orders", 7 steps
+
+            in (line 3): input
+              -> down value: string
+
+            parse (line 8): parse from in
+              reads value as json
+              on_error: dead_letter, at most 10
+              -> down user: string, "price \"net\"": float64
+              -> errors row: json
+
+            by_user (line 15): key_on from parse
+              -> down (key: user) user: string, "price \"net\"": float64
+
+            paid (line 20): branch from by_user
+              -> trues (key: user) user: string, "price \"net\"": float64
+              -> falses (key: user) user: string, "price \"net\"": float64
+
+            joined (line 25): join from left = paid.trues, right = paid.falses, by_user
+              -> down (key: user) user: string, "price \"net\"": float64
+
+            out (line 30): output from joined
+
+            bad (line 35): output from parse.errors
+        "#]]
+        .assert_eq(&to_text(&plan()));
+    }
+
+    #[test]
+    fn programs_get_the_same() {
+        let plan = to_json(&plan());
+        let step = &plan["steps"][1];
+        assert_eq!(step["max_errors"], 10);
+        assert_eq!(step["ports"][0]["columns"][1]["name"], "price \"net\"");
+        assert_eq!(plan["steps"][4]["from"][1], json!({ "name": "right", "step": "paid", "port": "falses" }));
+        assert_eq!(plan["steps"][5]["ports"], json!([]));
+    }
+}

@@ -63,7 +63,9 @@ pub fn to_svg(plan: &Plan) -> String {
     builder.visit_graph(&graph);
     let mut svg = SVGWriter::new();
     builder.get().do_it(false, false, false, &mut svg);
-    svg.finalize()
+    // Black lines need something white behind them where pages are dark.
+    let ground = "</style>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>";
+    svg.finalize().replace("Times, serif", "sans-serif").replacen("</style>", ground, 1)
 }
 
 /// Describes the graph for programs: steps, and streams with their rows.
@@ -147,5 +149,78 @@ fn shape(step: &PlannedStep) -> Shape {
         (true, _) => Shape::Begin,
         (false, true) => Shape::End,
         (false, false) => Shape::Middle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::plan;
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn mermaid_has_ports_and_sides_on_its_edges() {
+        expect![[r#"
+            flowchart TD
+                s0(["in<br/>input"])
+                s1["parse<br/>parse"]
+                s2["by_user<br/>key_on"]
+                s3["paid<br/>branch"]
+                s4["joined<br/>join"]
+                s5[/"out<br/>output"/]
+                s6[/"bad<br/>output"/]
+                s0 --> s1
+                s1 --> s2
+                s2 --> s3
+                s3 -->|trues as left| s4
+                s3 -->|falses as right| s4
+                s2 --> s4
+                s4 --> s5
+                s1 -->|errors| s6
+        "#]]
+        .assert_eq(&to_mermaid(&plan()));
+    }
+
+    #[test]
+    fn dot_has_the_rows_as_tooltips() {
+        expect![[r##"
+            digraph "orders" {
+                node [shape=box, style="rounded,filled", fontname="sans-serif"];
+                edge [fontname="sans-serif", fontsize=11];
+                s0 [label="in\ninput", fillcolor="#d5e8d4"];
+                s1 [label="parse\nparse", fillcolor="#ffffff"];
+                s2 [label="by_user\nkey_on", fillcolor="#ffffff"];
+                s3 [label="paid\nbranch", fillcolor="#ffffff"];
+                s4 [label="joined\njoin", fillcolor="#ffffff"];
+                s5 [label="out\noutput", fillcolor="#dae8fc"];
+                s6 [label="bad\noutput", fillcolor="#dae8fc"];
+                s0 -> s1 [tooltip="value: string"];
+                s1 -> s2 [tooltip="user: string, \"price \\\"net\\\"\": float64"];
+                s2 -> s3 [tooltip="user: string, \"price \\\"net\\\"\": float64"];
+                s3 -> s4 [label="trues as left", tooltip="user: string, \"price \\\"net\\\"\": float64"];
+                s3 -> s4 [label="falses as right", tooltip="user: string, \"price \\\"net\\\"\": float64"];
+                s2 -> s4 [tooltip="user: string, \"price \\\"net\\\"\": float64"];
+                s4 -> s5 [tooltip="user: string, \"price \\\"net\\\"\": float64"];
+                s1 -> s6 [label="errors", tooltip="row: json"];
+            }
+        "##]]
+        .assert_eq(&to_dot(&plan()));
+    }
+
+    #[test]
+    fn a_picture_has_every_step_and_every_label() {
+        let svg = to_svg(&plan());
+        for text in ["parse", "key_on", "errors", "trues as left", "falses as right"] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert!(svg.contains("fill=\"white\"/>") && !svg.contains("Times"));
+    }
+
+    #[test]
+    fn json_has_every_stream() {
+        let graph = to_json(&plan());
+        assert_eq!(graph["streams"].as_array().unwrap().len(), 8);
+        assert_eq!(graph["streams"][7]["port"], "errors");
+        assert_eq!(graph["streams"][1]["key"], Value::Null);
     }
 }

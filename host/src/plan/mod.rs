@@ -11,6 +11,8 @@
 
 mod check;
 pub mod explain;
+#[cfg(test)]
+mod fixture;
 pub mod graph;
 mod resolve;
 
