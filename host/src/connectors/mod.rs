@@ -1,6 +1,23 @@
 //! One file or folder a connector, declared once.
+//!
+//! Those of text share what is not about their transport: `format` (how rows are written in text), `blocks` (reading
+//! whole records), `text_sink` and `staged` (writing files that are never seen half written), `paths` (what is refused
+//! before the flow runs).
+
+mod args;
+mod blocks;
+mod dir;
+mod file;
+mod format;
+mod paths;
+mod staged;
+mod stdio;
+mod text_sink;
 
 use crate::catalog::connector::Connector;
 
 /// All connectors, in documentation order.
-pub const CONNECTORS: &[&dyn Connector] = &[];
+pub const CONNECTORS: &[&dyn Connector] = &[&file::FileConnector, &dir::Dir, &stdio::Stdin, &stdio::Stdout];
+
+#[cfg(test)]
+mod tests;

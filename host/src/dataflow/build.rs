@@ -57,6 +57,7 @@ impl<'s> BuildCx<'s> {
         InstanceCx {
             step: self.step.clone(),
             worker: self.worker(),
+            run_id: self.execution.run_id.clone(),
             env: self.execution.env.clone(),
             meter: self.meter.clone(),
         }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub struct InstanceCx {
     pub step: StepId,
     pub worker: WorkerIndex,
+    /// Distinguishes this execution's files from those of others; letters and digits.
+    pub run_id: Arc<str>,
     pub env: Env,
     /// Where the instance accounts for its time and memory.
     pub meter: Arc<StepMeter>,

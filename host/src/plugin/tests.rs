@@ -10,7 +10,7 @@ use crate::data::schema::schema_of;
 use crate::dataflow::env::real;
 use crate::dataflow::error::{Domain, LogicError};
 use crate::dataflow::user_fn::{Applied, InstanceCx, Polled};
-use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -349,4 +349,29 @@ fn a_sink_refuses_rows_and_commits() {
     part.commit(9, &staged).unwrap();
     assert_eq!(part.commit(10, &staged).unwrap_err().domain, Domain::User);
     part.close().unwrap();
+}
+
+#[test]
+fn the_words_of_lines_are_split_by_a_plugin_of_the_sdk() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/wordcount");
+    let path = project::resolve(&project).unwrap();
+    let plugin = PluginFile { name: "wc".to_owned(), path, allow: Allow::default(), limits: StepLimits::default() };
+    let library = Library::new(vec![plugin], real::env(), Some(CACHE.path())).unwrap();
+    assert_eq!(library.find("wc.tokenize").unwrap().kind, FunctionKind::FlatMap);
+    let lines = StringArray::from(vec![Some("to be, or"), None, Some(""), Some("not")]);
+    let lines =
+        RecordBatch::try_new(schema_of(&[("value".to_owned(), "string".parse().unwrap())]), vec![Arc::new(lines)])
+            .unwrap();
+    let open = library.open_transform("wc.tokenize", &lines.schema(), "", &StepLimits::default()).unwrap();
+    let mut instance = open.factory.instantiate(&cx()).unwrap();
+    let applied = instance.apply(&lines).unwrap();
+    let words = applied.rows.unwrap();
+    let words: Vec<_> = words.column(0).as_string::<i32>().iter().flatten().collect();
+    assert_eq!(words, ["to", "be", "or", "not"]);
+    assert_eq!(applied.parents, Some(vec![0, 0, 0, 3]));
+    assert_eq!(applied.errors.iter().map(|error| error.row).collect::<Vec<_>>(), [1]);
+
+    let wrong = schema_of(&[("value".to_owned(), "int64".parse().unwrap())]);
+    let error = library.open_transform("wc.tokenize", &wrong, "", &StepLimits::default()).err().unwrap();
+    assert!(error.message.starts_with("function \"wc.tokenize\": "), "{}", error.message);
 }

@@ -1,0 +1,197 @@
+//! `file`: one file of text.
+
+use super::args::read_both;
+use super::blocks::{BLOCK, BlockReader, Fill, position};
+use super::format::{SinkFormat, SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
+use super::paths;
+use super::text_sink::{CHUNK, FileWriter, TextEncode};
+use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
+use crate::catalog::cx::ConnectorCx;
+use crate::catalog::operator::StreamType;
+use crate::data::ids::PartitionId;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::sink::{PartWriter, Routing, SinkParts};
+use crate::dataflow::source::{PartReader, SourceParts};
+use crate::dataflow::user_fn::InstanceCx;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::spec::{Size, Spanned};
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// The connector `file`.
+pub(super) struct FileConnector;
+
+#[derive(serde::Deserialize)]
+struct SourceArgs {
+    file: Spanned<String>,
+    chunk: Option<Spanned<Size>>,
+}
+
+#[derive(serde::Deserialize)]
+struct SinkArgs {
+    file: Spanned<String>,
+}
+
+impl Connector for FileConnector {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    fn doc(&self) -> &'static str {
+        concat!(
+            "Reads or writes one file of text.
+
+Paths start from the flow's folder. As a source, the file is one partition, read in blocks by one worker; for more
+workers, see `dir`. As a sink, all rows go through one worker into one file. It is written under a temporary name beside
+it (`.NAME.RUN.part`) and gets its own when the first epoch closes or the input ends, in place of an older file; from then
+on only whole records are appended. If the flow fails before that, an older file stays as it was. Folders are made.
+
+Arguments of the source:
+
+- `file`: the path.
+",
+            source_format_doc!(),
+            "- `chunk` (default `\"512KiB\"`): bytes that are read at a time, and become one batch.
+
+```toml
+[[step]]
+name = \"events\"
+op = \"input\"
+source = { file = \"events.jsonl\", schema = { user = \"string\", value = \"float64\" } }
+```
+
+Arguments of the sink:
+
+- `file`: the path.
+",
+            sink_format_doc!(),
+            "
+```toml
+[[step]]
+name = \"out\"
+op = \"output\"
+sink = { file = \"out.jsonl\" }
+```
+"
+        )
+    }
+
+    fn is_source(&self) -> bool {
+        true
+    }
+
+    fn is_sink(&self) -> bool {
+        true
+    }
+
+    fn check_source(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSource, Diagnostics> {
+        let (args, format_args) = read_both::<SourceArgs, SourceFormatArgs>(cx)?;
+        let path = paths::text_file(cx, &args.file)?;
+        let mut notes = Vec::new();
+        let sample = Some(path.as_path()).filter(|path| path.is_file());
+        let format = format_args.resolve(cx, &args.file.value, sample, &mut notes)?;
+        let block = block(cx, args.chunk.as_ref())?;
+        let down = StreamType::unkeyed(format.schema());
+        let source = FileSource { name: args.file.value, path, format, block };
+        Ok(CheckedSource { down, parts: Box::new(source), notes })
+    }
+
+    fn check_sink(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSink, Diagnostics> {
+        let (args, format_args) = read_both::<SinkArgs, SinkFormatArgs>(cx)?;
+        let target = paths::file_to_write(cx, &args.file)?;
+        let format = format_args.resolve(cx, &args.file.value)?;
+        let sink = FileSink { name: args.file.value.as_str().into(), target, format, up: cx.up().clone() };
+        Ok(CheckedSink { parts: Box::new(sink), notes: Vec::new() })
+    }
+}
+
+/// Reads the argument `chunk`.
+pub(super) fn block(cx: &ConnectorCx<'_>, chunk: Option<&Spanned<Size>>) -> Result<usize, Diagnostics> {
+    let Some(chunk) = chunk else { return Ok(BLOCK) };
+    match usize::try_from(chunk.value.0) {
+        Ok(bytes @ 1..=0x1000_0000) => Ok(bytes),
+        _ => {
+            let message = format!("{}: a chunk has from 1B to 256MiB, not {}", cx.what(), chunk.value);
+            Err(Diagnostic::new("wrong-value", message).at(chunk.span.clone()).into())
+        }
+    }
+}
+
+struct FileSource {
+    name: String,
+    path: PathBuf,
+    format: SourceFormat,
+    block: usize,
+}
+
+impl SourceParts for FileSource {
+    fn list(&self) -> Result<Vec<PartitionId>, LogicError> {
+        Ok(vec![self.name.as_str().into()])
+    }
+
+    fn open(&self, _cx: &InstanceCx, part: &PartitionId, at: Option<&[u8]>) -> Result<PartReader, LogicError> {
+        open(&self.path, part, &self.format, self.block, at)
+    }
+}
+
+/// Opens a file of text as a partition.
+///
+/// # Errors
+/// It cannot be opened, or is shorter than the position.
+pub(super) fn open(
+    path: &Path,
+    part: &PartitionId,
+    format: &SourceFormat,
+    block: usize,
+    at: Option<&[u8]>,
+) -> Result<PartReader, LogicError> {
+    let failed = |error| LogicError::io(format!("cannot read {part}"), &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let start = position(at)?;
+    if start > 0 {
+        if metadata.len() < start {
+            let message = format!("{part} has {} bytes, and {start} of it were read before", metadata.len());
+            return Err(LogicError::user(message).help("it has been replaced; read it under another name"));
+        }
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+    }
+    let fill = if metadata.is_file() { Fill::Block } else { Fill::Present };
+    let decoder = format.decoder((start > 0).then_some(path))?;
+    let reader = BlockReader::new(file, part.to_string(), format.framer(), fill, block, start);
+    Ok(PartReader { reader: Box::new(reader), decoder: Some(decoder) })
+}
+
+struct FileSink {
+    name: PartitionId,
+    target: PathBuf,
+    format: SinkFormat,
+    up: StreamType,
+}
+
+impl SinkParts for FileSink {
+    fn routing(&self) -> Result<Routing, LogicError> {
+        Ok(Routing::One(self.name.clone()))
+    }
+
+    fn open(&self, cx: &InstanceCx, _part: &PartitionId) -> Result<PartWriter, LogicError> {
+        write(&self.target, &self.format, &self.up, cx)
+    }
+}
+
+/// Opens a file of text to write.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn write(
+    target: &Path,
+    format: &SinkFormat,
+    up: &StreamType,
+    cx: &InstanceCx,
+) -> Result<PartWriter, LogicError> {
+    let encoder = format.encoder(&up.schema, up.key.as_deref());
+    let encoder = encoder.map_err(|error| LogicError::internal(error.to_string()))?;
+    let writer = FileWriter::create(target, &cx.run_id)?;
+    Ok(PartWriter { encoder: Box::new(TextEncode::new(encoder, CHUNK)), writer: Box::new(writer) })
+}

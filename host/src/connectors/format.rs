@@ -1,0 +1,466 @@
+//! The arguments with which connectors of text say how rows are written in it, and the formats that come of them.
+
+use super::blocks::BLOCK;
+use crate::catalog::cx::ConnectorCx;
+use crate::data::schema::{Type, describe, schema_of};
+use crate::dataflow::error::LogicError;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::formats::csv::{self, CsvDecoder, CsvEncoder, CsvFramer, Dialect, FieldTypes, Header};
+use crate::formats::json::{self, JsonDecoder, JsonEncoder};
+use crate::formats::lines::{LinesDecoder, LinesEncoder};
+use crate::formats::{Decoder, Encoder, FormatError, Framer, LineFramer};
+use crate::spec::{Node, Spanned, Value};
+use arrow::datatypes::SchemaRef;
+use serde::Deserialize;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// How much of a file is looked at to tell its columns.
+const SAMPLE_BYTES: usize = 1 << 20;
+const SAMPLE_LINES: usize = 1000;
+
+/// What the reference of a source says of the arguments below.
+macro_rules! source_format_doc {
+    () => {
+        "- `format`: `\"lines\"` (one column `value`), `\"json\"` (JSON lines: an object a line) or `\"csv\"`. Default: by the
+  ending of the name (`.json`, `.jsonl`, `.ndjson`: json; `.csv`, `.tsv`: csv; else lines).
+- `schema`: the columns of json and csv, such as `{ user = \"string\", value = \"float64\", tags = \"list<string>\" }`. Types
+  are bool, int32, int64, uint32, uint64, float32, float64, string, binary, timestamp, date, json, `list<…>` and
+  `struct<name: …>`. Default: `\"infer\"`, from the first 1,000 lines of the (first) file when the flow is checked.
+  `\"json\"`: each line is one column `value` of any JSON. `\"text\"`: all columns of csv are strings.
+- `delimiter` (default `\",\"`, with `.tsv` a tab) and `header` (default true): of csv. Without a header, `schema` names the
+  fields in their order.
+"
+    };
+}
+
+/// As [`source_format_doc`], of a sink.
+macro_rules! sink_format_doc {
+    () => {
+        "- `format`: `\"json\"` (JSON lines), `\"csv\"` or `\"lines\"` (rows of one column of text). Default: by the ending of the
+  name (`.csv`, `.tsv`: csv; `.txt`: lines), else json.
+- `delimiter` (default `\",\"`, with `.tsv` a tab) and `header` (default true): of csv.
+"
+    };
+}
+
+pub(super) use {sink_format_doc, source_format_doc};
+
+/// The name of a format of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Name {
+    Lines,
+    Json,
+    Csv,
+}
+
+/// The arguments of a source's format.
+#[derive(Debug, Deserialize)]
+pub(super) struct SourceFormatArgs {
+    format: Option<Spanned<Name>>,
+    schema: Option<Node>,
+    delimiter: Option<Spanned<char>>,
+    header: Option<Spanned<bool>>,
+}
+
+/// The arguments of a sink's format.
+#[derive(Debug, Deserialize)]
+pub(super) struct SinkFormatArgs {
+    format: Option<Spanned<Name>>,
+    delimiter: Option<Spanned<char>>,
+    header: Option<Spanned<bool>>,
+}
+
+/// How a source's text becomes rows.
+#[derive(Clone, Debug)]
+pub(super) enum SourceFormat {
+    Lines,
+    JsonValues,
+    Json(SchemaRef),
+    Csv { schema: SchemaRef, dialect: Dialect, has_header: bool },
+}
+
+/// How rows become a sink's text.
+#[derive(Clone, Debug)]
+pub(super) enum SinkFormat {
+    Lines,
+    Json,
+    Csv { dialect: Dialect, has_header: bool },
+}
+
+/// What is known of the columns before any row is read.
+#[derive(Debug)]
+enum Columns {
+    Given(Vec<(String, Type)>),
+    Infer,
+    Json,
+    Text,
+}
+
+impl SourceFormatArgs {
+    /// Finds the format of text that comes from something called `name`, telling its columns from the file `sample`
+    /// where they are not given. Notes what was told.
+    ///
+    /// # Errors
+    /// The arguments do not go together, or the columns cannot be told.
+    pub fn resolve(
+        &self,
+        cx: &ConnectorCx<'_>,
+        name: &str,
+        sample: Option<&Path>,
+        notes: &mut Vec<String>,
+    ) -> Result<SourceFormat, Diagnostics> {
+        let ending = ending(name);
+        if ending == "parquet" && self.format.is_none() {
+            let message = format!("{}: {name:?} is a Parquet file", cx.what());
+            let help = format!("read it with source = {{ parquet = {name:?} }}");
+            return Err(Diagnostic::new("wrong-format", message).at(cx.span.clone()).help(help).into());
+        }
+        let format = self.format.as_ref().map(|format| format.value).unwrap_or(match ending.as_str() {
+            "json" | "jsonl" | "ndjson" => Name::Json,
+            "csv" | "tsv" => Name::Csv,
+            _ => Name::Lines,
+        });
+        let mut problems = only_for_csv(cx, format, self.delimiter.as_ref(), self.header.as_ref());
+        let columns = problems.take(self.columns(cx, format));
+        let dialect = problems.take(dialect(cx, self.delimiter.as_ref(), &ending));
+        let (Some(columns), Some(dialect)) = (columns, dialect) else { return Err(problems) };
+        problems.into_result(())?;
+        match (format, columns) {
+            (Name::Lines, _) => Ok(SourceFormat::Lines),
+            (Name::Json, Columns::Given(columns)) => {
+                let schema = schema_of(&columns);
+                JsonDecoder::columns(&schema).map_err(|error| self.refused(cx, &error))?;
+                Ok(SourceFormat::Json(schema))
+            }
+            (Name::Json, Columns::Infer) => self.infer_json(cx, name, sample, notes),
+            (Name::Json, _) => Ok(SourceFormat::JsonValues),
+            (Name::Csv, columns) => self.csv(cx, name, columns, dialect, sample, notes),
+        }
+    }
+
+    fn columns(&self, cx: &ConnectorCx<'_>, format: Name) -> Result<Columns, Diagnostics> {
+        let Some(node) = &self.schema else { return Ok(Columns::Infer) };
+        let wrong = |message: String, help: &str| {
+            let message = format!("\"schema\" of {}: {message}", cx.what());
+            Diagnostics::from(Diagnostic::new("wrong-type", message).at(node.span.clone()).help(help))
+        };
+        const EXAMPLE: &str = "for example schema = { user = \"string\", value = \"float64\" }";
+        match (&node.value, format) {
+            (_, Name::Lines) => {
+                Err(wrong("lines have one column, \"value\"".to_owned(), "leave it out, or write format = \"json\""))
+            }
+            (Value::String(word), _) if word == "infer" => Ok(Columns::Infer),
+            (Value::String(word), Name::Json) if word == "json" => Ok(Columns::Json),
+            (Value::String(word), Name::Csv) if word == "text" => Ok(Columns::Text),
+            (Value::String(text), _) if text.contains(':') => match format!("struct<{text}>").parse() {
+                Ok(Type::Struct(columns)) if !columns.is_empty() => Ok(Columns::Given(columns)),
+                Ok(_) => Err(wrong("it has no columns".to_owned(), EXAMPLE)),
+                Err(error) => Err(wrong(error.to_string(), EXAMPLE)),
+            },
+            (Value::String(word), Name::Json) => {
+                Err(wrong(format!("expected columns, \"infer\" or \"json\", found {word:?}"), EXAMPLE))
+            }
+            (Value::String(word), Name::Csv) => {
+                Err(wrong(format!("expected columns, \"infer\" or \"text\", found {word:?}"), EXAMPLE))
+            }
+            (Value::Table(table), _) if table.is_empty() => Err(wrong("it has no columns".to_owned(), EXAMPLE)),
+            (Value::Table(table), _) => {
+                let mut problems = Diagnostics::new();
+                let columns = table.iter().filter_map(|entry| {
+                    let what = format!("column {:?} of {}", entry.key, cx.what());
+                    problems.take(written_type(&entry.node, &what)).map(|ty| (entry.key.clone(), ty))
+                });
+                let columns = columns.collect();
+                problems.into_result(Columns::Given(columns))
+            }
+            (other, _) => Err(wrong(format!("expected a table of columns, found {}", other.describe()), EXAMPLE)),
+        }
+    }
+
+    fn infer_json(
+        &self,
+        cx: &ConnectorCx<'_>,
+        name: &str,
+        sample: Option<&Path>,
+        notes: &mut Vec<String>,
+    ) -> Result<SourceFormat, Diagnostics> {
+        let Some(path) = sample else { return Err(self.no_sample(cx)) };
+        let bytes = read_sample(cx, path, &mut LineFramer)?;
+        if bytes.trim_ascii().is_empty() {
+            notes.push(format!("{name} has no rows to tell columns from: one column value: json"));
+            return Ok(SourceFormat::JsonValues);
+        }
+        match json::infer(&bytes) {
+            Ok(columns) => {
+                let schema = schema_of(&columns);
+                notes.push(format!("columns told from the first lines of {name}: {}", describe(&schema)));
+                Ok(SourceFormat::Json(schema))
+            }
+            Err(error) => {
+                let message = format!("{}: {name}: {error}", cx.what());
+                let help = "write the columns: schema = { user = \"string\" }, or read each line as one column of any JSON: \
+                            schema = \"json\"";
+                Err(Diagnostic::new("cannot-infer", message).at(self.span(cx)).help(help).into())
+            }
+        }
+    }
+
+    fn csv(
+        &self,
+        cx: &ConnectorCx<'_>,
+        name: &str,
+        columns: Columns,
+        dialect: Dialect,
+        sample: Option<&Path>,
+        notes: &mut Vec<String>,
+    ) -> Result<SourceFormat, Diagnostics> {
+        let has_header = self.header.as_ref().is_none_or(|header| header.value);
+        let bytes = sample.map(|path| read_sample(cx, path, &mut CsvFramer::new(dialect))).transpose()?;
+        let columns = match columns {
+            Columns::Given(columns) => columns,
+            _ if !has_header => {
+                let message = format!("{}: csv without a header needs the names of its fields", cx.what());
+                let help = "write them in their order: schema = { id = \"int64\", name = \"string\" }";
+                return Err(Diagnostic::new("cannot-infer", message).at(self.span(cx)).help(help).into());
+            }
+            how => {
+                let Some(bytes) = &bytes else { return Err(self.no_sample(cx)) };
+                let types = if matches!(how, Columns::Text) { FieldTypes::Text } else { FieldTypes::Guessed };
+                let columns = csv::infer(bytes, dialect, types).map_err(|error| {
+                    let message = format!("{}: {name}: {error}", cx.what());
+                    let help = "the first record names the fields; if it does not: header = false and a schema";
+                    Diagnostic::new("cannot-infer", message).at(self.span(cx)).help(help)
+                })?;
+                let told = describe(&schema_of(&columns));
+                notes.push(format!("columns told from the first lines of {name}: {told}"));
+                columns
+            }
+        };
+        let schema = schema_of(&columns);
+        let format = SourceFormat::Csv { schema, dialect, has_header };
+        let mut decoder = format.new_decoder(None).map_err(|error| self.refused(cx, &error))?;
+        // A header that lacks a column is a mistake in the flow.
+        decoder.decode(&bytes.unwrap_or_default()).map_err(|error| self.refused(cx, &error))?;
+        Ok(format)
+    }
+
+    fn span(&self, cx: &ConnectorCx<'_>) -> std::ops::Range<usize> {
+        self.schema.as_ref().map_or(cx.span.clone(), |node| node.span.clone())
+    }
+
+    fn refused(&self, cx: &ConnectorCx<'_>, error: &FormatError) -> Diagnostics {
+        Diagnostic::new("wrong-format", format!("{}: {error}", cx.what())).at(self.span(cx)).into()
+    }
+
+    fn no_sample(&self, cx: &ConnectorCx<'_>) -> Diagnostics {
+        let message = format!("{}: the columns cannot be told before the flow runs", cx.what());
+        let help = "write them: schema = { user = \"string\", value = \"float64\" }; or, for json, schema = \"json\"";
+        Diagnostic::new("cannot-infer", message).at(self.span(cx)).help(help).into()
+    }
+}
+
+impl SourceFormat {
+    /// The columns of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        match self {
+            SourceFormat::Lines => LinesDecoder::new().schema(),
+            SourceFormat::JsonValues => JsonDecoder::values().schema(),
+            SourceFormat::Json(schema) | SourceFormat::Csv { schema, .. } => schema.clone(),
+        }
+    }
+
+    /// Makes what cuts a partition into records.
+    pub fn framer(&self) -> Box<dyn Framer> {
+        match self {
+            SourceFormat::Csv { dialect, .. } => Box::new(CsvFramer::new(*dialect)),
+            _ => Box::new(LineFramer),
+        }
+    }
+
+    /// Makes what reads the records of a partition. `resumed` is the file, if its start is not read again.
+    ///
+    /// # Errors
+    /// The header of the file cannot be read again.
+    pub fn decoder(&self, resumed: Option<&Path>) -> Result<Box<dyn Decoder>, LogicError> {
+        let names = match (self, resumed) {
+            (SourceFormat::Csv { dialect, has_header: true, .. }, Some(path)) => {
+                let sample = sample(path, &mut CsvFramer::new(*dialect));
+                let sample =
+                    sample.map_err(|error| LogicError::io(format!("cannot read {}", path.display()), &error))?;
+                let header = csv::infer(&sample, *dialect, FieldTypes::Text);
+                let header = header.map_err(|error| LogicError::user(format!("{}: {error}", path.display())))?;
+                Some(header.into_iter().map(|(name, _)| name).collect())
+            }
+            _ => None,
+        };
+        self.new_decoder(names).map_err(|error| LogicError::internal(error.to_string()))
+    }
+
+    fn new_decoder(&self, header: Option<Vec<String>>) -> Result<Box<dyn Decoder>, FormatError> {
+        Ok(match self {
+            SourceFormat::Lines => Box::new(LinesDecoder::new()),
+            SourceFormat::JsonValues => Box::new(JsonDecoder::values()),
+            SourceFormat::Json(schema) => Box::new(JsonDecoder::columns(schema)?),
+            SourceFormat::Csv { schema, dialect, has_header } => {
+                let header = match header {
+                    _ if !has_header => Header::Absent,
+                    Some(names) => Header::Known(names),
+                    None => Header::FirstRow,
+                };
+                Box::new(CsvDecoder::new(schema, *dialect, header)?)
+            }
+        })
+    }
+}
+
+impl SinkFormatArgs {
+    /// Finds the format of text that goes to something called `name`.
+    ///
+    /// # Errors
+    /// The arguments do not go together, or the format cannot write the stream.
+    pub fn resolve(&self, cx: &ConnectorCx<'_>, name: &str) -> Result<SinkFormat, Diagnostics> {
+        let ending = ending(name);
+        if ending == "parquet" && self.format.is_none() {
+            let message = format!("{}: {name:?} is the name of a Parquet file", cx.what());
+            let help = "write Parquet files into a folder with sink = { parquet = \"…\" }";
+            return Err(Diagnostic::new("wrong-format", message).at(cx.span.clone()).help(help).into());
+        }
+        let format = self.format.as_ref().map(|format| format.value).unwrap_or(match ending.as_str() {
+            "csv" | "tsv" => Name::Csv,
+            "txt" => Name::Lines,
+            _ => Name::Json,
+        });
+        let mut problems = only_for_csv(cx, format, self.delimiter.as_ref(), self.header.as_ref());
+        let dialect = problems.take(dialect(cx, self.delimiter.as_ref(), &ending));
+        let Some(dialect) = dialect.filter(|_| problems.is_empty()) else { return Err(problems) };
+        let has_header = self.header.as_ref().is_none_or(|header| header.value);
+        let format = match format {
+            Name::Lines => SinkFormat::Lines,
+            Name::Json => SinkFormat::Json,
+            Name::Csv => SinkFormat::Csv { dialect, has_header },
+        };
+        let up = cx.up();
+        match format.encoder(&up.schema, up.key.as_deref()) {
+            Ok(_) => Ok(format),
+            Err(error) => {
+                let span = self.format.as_ref().map_or(cx.span.clone(), |format| format.span.clone());
+                Err(Diagnostic::new("wrong-format", format!("{}: {error}", cx.what())).at(span).into())
+            }
+        }
+    }
+}
+
+impl SinkFormat {
+    /// Makes what writes the rows of one file.
+    ///
+    /// # Errors
+    /// The format has no form for such rows.
+    pub fn encoder(&self, schema: &SchemaRef, key: Option<&str>) -> Result<Box<dyn Encoder>, FormatError> {
+        Ok(match self {
+            SinkFormat::Lines => Box::new(LinesEncoder::new(schema)?),
+            SinkFormat::Json => Box::new(JsonEncoder::new(schema, key)),
+            SinkFormat::Csv { dialect, has_header: true } => Box::new(CsvEncoder::new(schema, key, *dialect)?),
+            SinkFormat::Csv { dialect, has_header: false } => {
+                Box::new(Headless(CsvEncoder::new(schema, key, *dialect)?))
+            }
+        })
+    }
+
+    /// What files of the format are called at the end.
+    pub fn ending(&self) -> &'static str {
+        match self {
+            SinkFormat::Lines => "txt",
+            SinkFormat::Json => "jsonl",
+            SinkFormat::Csv { .. } => "csv",
+        }
+    }
+}
+
+/// An encoder whose header is left out.
+struct Headless<E>(E);
+
+impl<E: Encoder> Encoder for Headless<E> {
+    fn encode(
+        &mut self,
+        rows: &arrow::array::RecordBatch,
+        key: Option<&arrow::array::StringArray>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        self.0.encode(rows, key, out)
+    }
+}
+
+/// Reads a type as it is written for a column: text, or a table for a struct, or an array with the type of the items.
+fn written_type(node: &Node, what: &str) -> Result<Type, Diagnostics> {
+    let wrong = |message: String| {
+        Diagnostics::from(Diagnostic::new("wrong-type", format!("{what}: {message}")).at(node.span.clone()))
+    };
+    match &node.value {
+        Value::String(text) => text.parse().map_err(|error| wrong(format!("{error}"))),
+        Value::Table(table) => {
+            let members = table.iter().map(|entry| Ok((entry.key.clone(), written_type(&entry.node, what)?)));
+            Ok(Type::Struct(members.collect::<Result<_, Diagnostics>>()?))
+        }
+        Value::Array(items) if items.len() == 1 => Ok(Type::List(Box::new(written_type(&items[0], what)?))),
+        other => Err(wrong(format!("expected a type, found {}", other.describe()))),
+    }
+}
+
+fn only_for_csv(
+    cx: &ConnectorCx<'_>,
+    format: Name,
+    delimiter: Option<&Spanned<char>>,
+    header: Option<&Spanned<bool>>,
+) -> Diagnostics {
+    let delimiter = delimiter.map(|delimiter| ("delimiter", &delimiter.span));
+    let given = delimiter.into_iter().chain(header.map(|header| ("header", &header.span)));
+    let wrong = given.filter(|_| format != Name::Csv).map(|(key, span)| {
+        let message = format!("{}: \"{key}\" is for csv only", cx.what());
+        Diagnostic::new("wrong-key", message).at(span.clone()).help("leave it out, or write format = \"csv\"")
+    });
+    wrong.collect()
+}
+
+fn dialect(cx: &ConnectorCx<'_>, delimiter: Option<&Spanned<char>>, ending: &str) -> Result<Dialect, Diagnostics> {
+    let Some(delimiter) = delimiter else {
+        let default = if ending == "tsv" { Dialect::new('\t', Some('"')) } else { Ok(Dialect::default()) };
+        return Ok(default.expect("a tab can separate fields"));
+    };
+    Dialect::new(delimiter.value, Some('"')).map_err(|error| {
+        Diagnostic::new("wrong-value", format!("{}: {error}", cx.what())).at(delimiter.span.clone()).into()
+    })
+}
+
+fn ending(name: &str) -> String {
+    Path::new(name).extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+fn read_sample(cx: &ConnectorCx<'_>, path: &Path, framer: &mut dyn Framer) -> Result<Vec<u8>, Diagnostics> {
+    sample(path, framer).map_err(|error| {
+        let message = format!("{}: {} cannot be read: {error}", cx.what(), path.display());
+        Diagnostic::new("io-unreadable", message).at(cx.span.clone()).into()
+    })
+}
+
+/// Reads the first whole records of a file.
+fn sample(path: &Path, framer: &mut dyn Framer) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(BLOCK);
+    let mut at_end = false;
+    while bytes.len() < SAMPLE_BYTES && !at_end {
+        let read = file.by_ref().take(BLOCK as u64).read_to_end(&mut bytes)?;
+        at_end = read < BLOCK;
+    }
+    let feeds = memchr::memchr_iter(b'\n', &bytes).nth(SAMPLE_LINES - 1);
+    if let Some(last) = feeds.filter(|last| last + 1 < bytes.len()) {
+        bytes.truncate(last + 1);
+        at_end = false;
+    }
+    // What is wrong with a record shows when it is read; here it only is no sample.
+    let whole = framer.complete(&bytes, at_end).unwrap_or(0);
+    bytes.truncate(whole);
+    Ok(bytes)
+}
