@@ -150,7 +150,7 @@ mod time;
 mod transform;
 mod write;
 
-pub use wxhost_guest_macros::{Config, Row, State, filter, filter_map, flat_map, key_on, map, reduce};
+pub use wxhost_guest_macros::{Config, Row, Saved, State, filter, filter_map, flat_map, key_on, map, reduce};
 
 pub use crate::config::Config;
 pub use crate::error::{Domain, Error, Result};
@@ -168,7 +168,7 @@ pub use crate::write::Write;
 /// What most plugins use.
 pub mod prelude {
     pub use crate::{
-        Config, Date, Emit, Error, Fold, Json, Polled, Result, Row, Sink, SinkPart, Source, SourcePart, State,
+        Config, Date, Emit, Error, Fold, Json, Polled, Result, Row, Saved, Sink, SinkPart, Source, SourcePart, State,
         Stateful, Timestamp, TryFold, count, filter, filter_map, flat_map, key_on, log, map, now, plugin, reduce,
     };
 }

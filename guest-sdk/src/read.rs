@@ -670,3 +670,78 @@ impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
         (start..end).map(|item| T::get(&column.items, item).map_err(|fault| fault.within("[]"))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::wxhost::plugin::types::{Field, ListData};
+
+    fn schema(data_type: DataType) -> Schema {
+        Schema { fields: vec![Field { name: "c".into(), data_type }], roots: vec![0] }
+    }
+
+    fn batch(rows: u32, validity: Option<Vec<u8>>, values: Values) -> Batch {
+        Batch { rows, columns: vec![Column { rows, validity, values }], roots: vec![0] }
+    }
+
+    fn text(offsets: &[i32], data: &[u8]) -> Values {
+        Values::VarSize(VarSize { offsets: offsets.to_vec(), data: data.to_vec() })
+    }
+
+    #[test]
+    fn offsets_that_make_no_sense_fail_for_their_row_and_never_panic() {
+        let plan = RowPlan::of::<&str>(&schema(DataType::String), "c").unwrap();
+        let batch = batch(5, None, text(&[0, 1, 2, 1, -1, 99], "äb".as_bytes()));
+        let column = plan.bind::<&str>(&batch).unwrap();
+        for row in 0..5 {
+            let error = plan.get::<&str>(&column, row).unwrap_err();
+            assert_eq!(error.message(), "column \"c\" has text that is cut inside a character", "row {row}");
+        }
+    }
+
+    #[test]
+    fn batches_that_break_the_contract_are_refused_as_a_whole() {
+        let text_plan = RowPlan::of::<&str>(&schema(DataType::String), "c").unwrap();
+        let number_plan = RowPlan::of::<i64>(&schema(DataType::Int64), "c").unwrap();
+        let of_text = |batch: &Batch| text_plan.bind::<&str>(batch).err().map(|error| error.message().to_owned());
+        let of_number = |batch: &Batch| number_plan.bind::<i64>(batch).err().map(|error| error.message().to_owned());
+        for (found, message) in [
+            (of_text(&batch(1, None, text(&[0, 1], &[0xff]))), "the host sent text that is no UTF-8"),
+            (
+                of_text(&batch(2, None, text(&[0, 1], b"a"))),
+                "the host sent a column of another type or length than the schema says",
+            ),
+            (
+                of_number(&batch(2, None, Values::Int64(vec![1]))),
+                "the host sent a column with another number of values than rows",
+            ),
+            (
+                of_number(&batch(9, Some(vec![0xff]), Values::Int64(vec![1; 9]))),
+                "the host sent a bitmap that is too short",
+            ),
+            (
+                of_number(&Batch { rows: 1, columns: vec![], roots: vec![7] }),
+                "the host sent a batch that names a column which it lacks",
+            ),
+        ] {
+            assert_eq!(found.as_deref(), Some(message));
+        }
+    }
+
+    #[test]
+    fn lists_outside_of_their_items_fail_for_their_row() {
+        let fields = vec![
+            Field { name: "item".into(), data_type: DataType::Int64 },
+            Field { name: "c".into(), data_type: DataType::List(0) },
+        ];
+        let plan = RowPlan::of::<Vec<i64>>(&Schema { fields, roots: vec![1] }, "c").unwrap();
+        let items = Column { rows: 2, validity: None, values: Values::Int64(vec![1, 2]) };
+        let lists = Values::List(ListData { offsets: vec![0, 2, 1, 9], child: 0 });
+        let lists = Column { rows: 3, validity: None, values: lists };
+        let batch = Batch { rows: 3, columns: vec![items, lists], roots: vec![1] };
+        let column = plan.bind::<Vec<i64>>(&batch).unwrap();
+        assert_eq!(plan.get::<Vec<i64>>(&column, 0), Ok(vec![1, 2]));
+        assert!(plan.get::<Vec<i64>>(&column, 1).is_err());
+        assert!(plan.get::<Vec<i64>>(&column, 2).is_err());
+    }
+}

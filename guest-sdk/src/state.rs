@@ -11,7 +11,7 @@ use crate::write::Bytes;
 /// What is kept for a key, or for a key's window.
 ///
 /// Derived by `#[derive(State)]`, which also derives serde's traits; the encoding is postcard's. A state starts as
-/// `Default`, or from its configuration. Attributes:
+/// `Default`, or from its configuration. Types inside of it derive `Saved`. Attributes:
 ///
 /// - `#[state(version = 2)]`: the version of the encoding, 1 if not given. Raise it when the fields change.
 /// - `#[state(migrate = path)]`: a function `fn(from_version: u32, bytes: &[u8]) -> Result<Self>` that reads states of

@@ -457,3 +457,46 @@ impl<B: Build, Rest: BuildMembers> BuildMembers for (B, Rest) {
         self.1.finish(arena, members);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written<T: Write>(rows: impl IntoIterator<Item = T>) -> Batch {
+        let mut built = Rows::with_capacity(0);
+        rows.into_iter().for_each(|row| built.push(row));
+        built.finish()
+    }
+
+    #[test]
+    fn a_column_without_nulls_has_no_bitmap() {
+        assert_eq!(written([Some(1_i64), Some(2)]).columns[0].validity, None);
+    }
+
+    #[test]
+    fn the_bitmap_starts_at_the_first_null() {
+        for before in [0, 1, 7, 8, 9, 16] {
+            let values = std::iter::repeat_n(Some(1_i64), before).chain([None, Some(2)]);
+            let column = &written(values).columns[0];
+            let bits = column.validity.as_ref().expect("there is a null");
+            assert_eq!(bits.len(), (before + 2).div_ceil(8));
+            let nulls: Vec<usize> = (0..before + 2).filter(|row| bits[row / 8] >> (row % 8) & 1 == 0).collect();
+            assert_eq!(nulls, [before]);
+            assert_eq!(column.rows as usize, before + 2);
+        }
+    }
+
+    #[test]
+    fn an_option_in_an_option_is_null_where_either_is() {
+        let column = &written([Some(Some(1_i32)), Some(None), None]).columns[0];
+        assert_eq!(column.validity, Some(vec![0b001]));
+    }
+
+    #[test]
+    fn children_stand_before_their_parents() {
+        let batch = written([vec![vec!["a"], vec![]], vec![]]);
+        assert_eq!(batch.roots, [2]);
+        let Values::List(outer) = &batch.columns[2].values else { panic!("no list") };
+        assert_eq!((outer.offsets.as_slice(), outer.child), ([0, 2, 2].as_slice(), 1));
+    }
+}

@@ -58,12 +58,13 @@ struct TopPlayers {
     mode: Mode,
 }
 
-#[derive(State, Default, Debug, PartialEq)]
+#[derive(Saved, Debug, PartialEq)]
 enum Mode {
-    #[default]
     Plain,
     #[allow(dead_code)]
-    Weighted { by: f32 },
+    Weighted {
+        by: f32,
+    },
 }
 
 impl From<&Top> for TopPlayers {
@@ -106,7 +107,7 @@ impl TryFold for TopPlayers {
     }
 }
 
-#[derive(Row, State, Default, Clone, Debug, PartialEq)]
+#[derive(Row, Saved, Clone)]
 struct Line {
     text: String,
     at: i64,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod catalog;
+pub mod cli;
 pub mod connectors;
 pub mod data;
 pub mod dataflow;

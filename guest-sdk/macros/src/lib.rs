@@ -26,6 +26,13 @@ pub fn state(input: TokenStream) -> TokenStream {
     state::expand(parse_macro_input!(input)).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
+/// Makes a type part of states and positions, and a row that `reduce` can keep: derives serde's traits through the SDK,
+/// so that the plugin needs no dependency on serde. Types that derive serde's traits themselves do as well.
+#[proc_macro_derive(Saved, attributes(serde))]
+pub fn saved(input: TokenStream) -> TokenStream {
+    state::expand_saved(&parse_macro_input!(input)).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
 /// Makes a struct with named fields the configuration of a function.
 #[proc_macro_derive(Config, attributes(serde))]
 pub fn config(input: TokenStream) -> TokenStream {

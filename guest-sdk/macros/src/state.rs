@@ -1,4 +1,4 @@
-//! `#[derive(State)]`.
+//! `#[derive(State)]` and `#[derive(Saved)]`.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -13,10 +13,13 @@ struct Options {
     has_serde: bool,
 }
 
+pub fn expand_saved(input: &DeriveInput) -> Result<TokenStream> {
+    check(input)?;
+    serde_impls(input)
+}
+
 pub fn expand(input: DeriveInput) -> Result<TokenStream> {
-    if let Some(parameter) = input.generics.params.first() {
-        return Err(Error::new_spanned(parameter, "a state cannot be generic: its encoding must be known"));
-    }
+    check(&input)?;
     let Options { version, config, migrate, has_serde } = options(&input)?;
     let sdk = sdk();
     let name = &input.ident;
@@ -60,6 +63,13 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     })
 }
 
+fn check(input: &DeriveInput) -> Result<()> {
+    match input.generics.params.first() {
+        Some(parameter) => Err(Error::new_spanned(parameter, "a state cannot be generic: its encoding must be known")),
+        None => Ok(()),
+    }
+}
+
 fn options(input: &DeriveInput) -> Result<Options> {
     let mut options = Options { version: 1, config: None, migrate: None, has_serde: false };
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("state")) {
@@ -84,7 +94,7 @@ fn options(input: &DeriveInput) -> Result<Options> {
 }
 
 /// Derives serde's traits through a copy of the type, because one derive cannot ask for another.
-pub fn serde_impls(input: &DeriveInput) -> Result<TokenStream> {
+fn serde_impls(input: &DeriveInput) -> Result<TokenStream> {
     let copy = copy(input, &quote!(Serialize, Deserialize), None)?;
     let sdk = sdk();
     let name = &input.ident;

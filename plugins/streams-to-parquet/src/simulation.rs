@@ -54,7 +54,7 @@ const REFERERS: [(&str, &str); 4] = [
 ];
 
 /// The state of a simulation.
-#[derive(Debug, Clone, PartialEq, State, Default)]
+#[derive(Debug, Clone, PartialEq, Saved)]
 pub struct Simulation {
     random: Random,
     sessions_per_day: f64,
@@ -65,7 +65,7 @@ pub struct Simulation {
     next_session: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, State, Default)]
+#[derive(Debug, Clone, PartialEq, Saved)]
 struct User {
     email: String,
     domain_id: String,
@@ -76,7 +76,7 @@ struct User {
     ip_address: String,
 }
 
-#[derive(Debug, Clone, PartialEq, State, Default)]
+#[derive(Debug, Clone, PartialEq, Saved)]
 struct Session {
     user: usize,
     page: usize,
@@ -229,7 +229,7 @@ impl User {
 }
 
 /// SplitMix64: small, and its state is one number.
-#[derive(Debug, Clone, PartialEq, State, Default)]
+#[derive(Debug, Clone, PartialEq, Saved)]
 struct Random {
     state: u64,
 }

@@ -75,7 +75,7 @@ pub struct Events {
 }
 
 /// Where to resume: the simulation as it stands, and how many events it gave.
-#[derive(Debug, Clone, PartialEq, State, Default)]
+#[derive(Debug, Clone, PartialEq, Saved)]
 pub struct Position {
     simulation: Simulation,
     rows: u64,
