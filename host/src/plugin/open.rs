@@ -46,7 +46,13 @@ impl Target {
 
 /// Where an instance runs that only the plan needs.
 pub(super) fn planning(name: &str, env: &Env) -> InstanceCx {
-    InstanceCx { step: name.into(), worker: WorkerIndex(0), env: env.clone(), meter: Arc::default() }
+    InstanceCx {
+        step: name.into(),
+        worker: WorkerIndex(0),
+        run_id: "plan".into(),
+        env: env.clone(),
+        meter: Arc::default(),
+    }
 }
 
 /// Checks that an instance opened as the plan's did.

@@ -32,7 +32,13 @@ fn library() -> Library {
 }
 
 fn cx() -> InstanceCx {
-    InstanceCx { step: "step".into(), worker: WorkerIndex(1), env: real::env(), meter: Arc::default() }
+    InstanceCx {
+        step: "step".into(),
+        worker: WorkerIndex(1),
+        run_id: "test".into(),
+        env: real::env(),
+        meter: Arc::default(),
+    }
 }
 
 fn numbers(values: &[i64]) -> RecordBatch {
