@@ -15,7 +15,7 @@ source = "stdin"
 [[step]]
 name = "out"
 op = "output"
-sink = "stdout"
+sink = { stdout = true, format = "lines" }
 "#;
 
 #[test]
