@@ -1,4 +1,7 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+
 pub mod catalog;
+pub mod cli;
 pub mod connectors;
 pub mod data;
 pub mod dataflow;
@@ -6,6 +9,7 @@ pub mod diag;
 pub mod formats;
 pub mod operators;
 pub mod plan;
+pub mod plugin;
 pub mod run;
 pub mod spec;
 pub mod telemetry;

@@ -140,10 +140,19 @@ impl Batch {
         Ok(Batch { rows, keys, origin: self.origin.as_ref().map(|origin| origin.take(parents)), selection: None })
     }
 
-    /// Returns the same rows with these keys, or without any. This batch must be compact.
+    /// Returns the same rows with these keys, or without any. To be given keys, this batch must be compact.
     pub fn with_keys(self, keys: Option<Keys>) -> Batch {
-        debug_assert!(self.selection.is_none(), "keys are set on compact batches");
+        debug_assert!(keys.is_none() || self.selection.is_none(), "keys are set on compact batches");
         Batch { keys, ..self }
+    }
+
+    /// Returns the same rows with other columns; keys, origins and the selection stay.
+    ///
+    /// # Panics
+    /// There are not as many rows as this batch holds.
+    pub fn with_rows(self, rows: RecordBatch) -> Batch {
+        assert_eq!(rows.num_rows(), self.rows.num_rows(), "other columns are of the same rows");
+        Batch { rows, ..self }
     }
 }
 

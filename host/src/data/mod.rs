@@ -3,5 +3,6 @@
 pub mod batch;
 pub mod ids;
 pub mod key;
+mod notation;
 pub mod schema;
 pub mod time;

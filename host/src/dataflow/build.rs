@@ -8,6 +8,7 @@ use super::failure::{FailureSlot, Stop};
 use super::packet::Packet;
 use super::progress::Progress;
 use super::user_fn::InstanceCx;
+use super::writers::Writers;
 use crate::data::ids::{FlowId, StepId, WorkerIndex};
 use crate::telemetry::meter::StepMeter;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub struct Execution {
     pub env: Env,
     pub epochs: Arc<Epochs>,
     pub failure: FailureSlot,
+    pub writers: Writers,
     /// Distinguishes this execution's files from those of others; letters and digits.
     pub run_id: Arc<str>,
 }
@@ -83,7 +85,11 @@ pub struct Reporter {
 impl Reporter {
     /// Stops the execution.
     pub fn fail(&self, error: LogicError) {
-        self.failure.set(Stop::Failed(StepError { step: self.step.clone(), worker: self.worker, error }));
+        self.failure.set(Stop::Failed(StepError {
+            step: self.step.clone(),
+            worker: self.worker,
+            error: Box::new(error),
+        }));
     }
 
     /// Stops the execution as a crash would.

@@ -102,7 +102,7 @@ impl From<arrow::error::ArrowError> for LogicError {
 pub struct StepError {
     pub step: StepId,
     pub worker: WorkerIndex,
-    pub error: LogicError,
+    pub error: Box<LogicError>,
 }
 
 impl fmt::Display for StepError {

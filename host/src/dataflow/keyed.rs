@@ -66,36 +66,52 @@ pub fn keyed<'s>(
     logic: impl Keyed,
 ) -> Vec<Stream<'s>> {
     schemas.iter().for_each(wire::register);
-    build(cx, cx.step.to_string(), ups, ports, true, || DistributorPact(ByKey::new), logic)
+    build(cx, Part::Whole, ups, ports, || DistributorPact(ByKey::new), logic)
 }
 
-/// Builds an operator whose rows stay on their worker: the first half of a step that combines before it exchanges.
-/// It counts no rows and has no port `errors`; the second half does.
-pub fn local<'s>(cx: &BuildCx<'s>, up: Stream<'s>, part: &str, logic: impl Keyed) -> Stream<'s> {
-    let mut streams = build(cx, cx.name(part), vec![up], 1, false, || Pipeline, logic);
+/// Builds an operator whose rows stay on their worker: the first half of a step that combines rows before it exchanges
+/// them. It has one port and, if the step has it, `errors`; rows that come in are counted here.
+pub fn local<'s>(cx: &BuildCx<'s>, up: Stream<'s>, logic: impl Keyed) -> Vec<Stream<'s>> {
+    build(cx, Part::First, vec![up], 1, || Pipeline, logic)
+}
+
+/// Builds the second half of a step that combined rows by [`local`]: they are exchanged by key. It has one port, and no
+/// row of it can fail; rows that go out are counted here.
+pub fn combined<'s>(cx: &BuildCx<'s>, up: Stream<'s>, schema: &SchemaRef, logic: impl Keyed) -> Stream<'s> {
+    wire::register(schema);
+    let mut streams = build(cx, Part::Second, vec![up], 1, || DistributorPact(ByKey::new), logic);
     streams.pop().expect("the operator has one output")
+}
+
+/// What an operator is of its step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    First,
+    Second,
 }
 
 fn build<'s, P: ParallelizationContract<u64, Packet>>(
     cx: &BuildCx<'s>,
-    name: String,
+    part: Part,
     ups: Vec<Stream<'s>>,
     ports: usize,
-    whole: bool,
     pact: impl Fn() -> P,
     logic: impl Keyed,
 ) -> Vec<Stream<'s>> {
+    let name = if part == Part::First { cx.name("combine") } else { cx.step.to_string() };
+    let mut row_errors = cx.row_errors.clone();
+    row_errors.port = row_errors.port.filter(|_| part != Part::Second);
     let mut builder = OperatorBuilder::new(name, cx.scope);
     let mut inputs: Vec<_> = ups.into_iter().map(|up| builder.new_input(up, pact())).collect();
-    let ports = ports + usize::from(whole && cx.row_errors.port.is_some());
+    let ports = ports + usize::from(row_errors.port.is_some());
     let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output()).unzip();
     let (clock, reporter) = (cx.execution.env.clock.clone(), cx.reporter());
-    let mut row_errors = cx.row_errors.clone();
-    row_errors.port = row_errors.port.filter(|_| whole);
-    let meter = whole.then(|| cx.meter.clone());
+    let takes = (part != Part::Second).then(|| cx.meter.clone());
+    let gives = (part != Part::First).then(|| cx.meter.clone());
     let activator = cx.scope.activator_for(builder.operator_info().address);
     builder.build(move |capabilities| {
-        let ports = Ports { outputs, capabilities, row_errors, meter };
+        let ports = Ports { outputs, capabilities, row_errors, takes, gives };
         let mut machine = Machine { logic, ports, pending: BTreeMap::new() };
         let mut armed: Option<Instant> = None;
         move |frontiers| {
@@ -207,7 +223,9 @@ struct Ports {
     /// One an output, all at the same time, never past the input's frontier. None once the input has ended.
     capabilities: Vec<Capability<u64>>,
     row_errors: RowErrors,
-    meter: Option<Arc<StepMeter>>,
+    /// Where to count rows that come in and that go out, if here.
+    takes: Option<Arc<StepMeter>>,
+    gives: Option<Arc<StepMeter>>,
 }
 
 impl Ports {
@@ -216,7 +234,7 @@ impl Ports {
     }
 
     fn took(&self, rows: usize) {
-        if let Some(meter) = &self.meter {
+        if let Some(meter) = &self.takes {
             meter.took(rows as u64);
         }
     }
@@ -224,7 +242,7 @@ impl Ports {
     /// Sends batches at a time that is not before the capabilities', or at theirs.
     fn send(&mut self, time: Option<u64>, given: Vec<(usize, Batch)>) {
         for (port, batch) in given {
-            if let Some(meter) = self.meter.as_ref().filter(|_| Some(port) != self.row_errors.port) {
+            if let Some(meter) = self.gives.as_ref().filter(|_| Some(port) != self.row_errors.port) {
                 meter.gave(batch.num_rows() as u64);
             }
             let capability = &self.capabilities[port];

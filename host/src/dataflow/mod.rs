@@ -8,6 +8,8 @@
 
 pub mod build;
 pub mod dead_letter;
+#[cfg(test)]
+mod driver_tests;
 pub mod emit;
 pub mod env;
 pub mod epochs;
@@ -20,5 +22,8 @@ pub mod progress;
 pub mod sink;
 pub mod source;
 pub mod stateless;
+#[cfg(test)]
+pub mod testing;
 pub mod user_fn;
 pub mod wire;
+pub mod writers;

@@ -17,7 +17,6 @@ use arrow::datatypes::SchemaRef;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -251,9 +250,7 @@ fn divide(
 struct Part {
     encoder: Box<dyn Encode>,
     jobs: Sender<Order>,
-    done: Receiver<Result<Vec<(Batch, Vec<RowError>)>, LogicError>>,
-    /// Cut off when the writer's thread ends.
-    ended: Receiver<()>,
+    done: Receiver<Result<Refused, LogicError>>,
     /// Orders that found the writer's queue full.
     backlog: VecDeque<Order>,
     /// For each order under way, in their sequence, the tick that it holds open.
@@ -263,24 +260,13 @@ struct Part {
     closed: bool,
 }
 
+/// Rows that a writer refused: the batch, and which of its rows.
+type Refused = Option<(Batch, Vec<RowError>)>;
+
 enum Order {
-    Job(Job),
+    Job(Box<Job>),
     Publish(Epoch),
     Close,
-}
-
-/// How long a failed execution waits for a writer to take back what no reader has seen.
-const ABANDON: Duration = Duration::from_secs(5);
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Without lines to it the writer abandons; a process that ended before that would leave its files behind.
-        self.jobs = bounded(0).0;
-        self.done = bounded(0).1;
-        if !self.closed {
-            self.ended.recv_timeout(ABANDON).ok();
-        }
-    }
 }
 
 impl Part {
@@ -294,28 +280,17 @@ impl Part {
         let (jobs, orders) = bounded::<Order>(QUEUE);
         // As many answers as orders, so this line never holds the writer up for long.
         let (answer, done) = unbounded();
-        let (end, ended) = bounded(0);
         let mut writer = part.writer;
+        let writing = cx.execution.writers.begin();
         let body = Box::new(move || {
             let mut closed = false;
             while let Ok(order) = orders.recv() {
                 let result = match order {
-                    Order::Job(Job::Rows(batch)) => {
-                        writer.run(Job::Rows(batch.clone())).map(|errors| vec![(batch, errors)])
-                    }
-                    Order::Job(job) => {
-                        if let Job::Append { bytes, .. } = &job {
-                            meter.moved(bytes.len() as u64);
-                        }
-                        if let Job::Finish { .. } = &job {
-                            meter.finished_file();
-                        }
-                        writer.run(job).map(|_| Vec::new())
-                    }
-                    Order::Publish(epoch) => writer.publish(epoch).map(|()| Vec::new()),
+                    Order::Job(job) => run(&mut *writer, *job, &meter),
+                    Order::Publish(epoch) => writer.publish(epoch).map(|()| None),
                     Order::Close => {
                         closed = true;
-                        writer.close().map(|()| Vec::new())
+                        writer.close().map(|()| None)
                     }
                 };
                 let failed = result.is_err();
@@ -332,7 +307,8 @@ impl Part {
             if !closed {
                 writer.abandon();
             }
-            drop(end);
+            drop(writer);
+            drop(writing);
         });
         let thread = format!("write {name}");
         let spawned = cx.execution.env.spawner.spawn(&thread, body);
@@ -341,7 +317,6 @@ impl Part {
             encoder: part.encoder,
             jobs,
             done,
-            ended,
             backlog: VecDeque::new(),
             held: VecDeque::new(),
             epoch: Epoch(0),
@@ -359,7 +334,7 @@ impl Part {
         let errors = self.encoder.encode(&batch, &mut jobs)?;
         out.fail(&batch, &errors)?;
         for job in jobs {
-            self.order(Order::Job(job), Some(held.to_vec()));
+            self.order(Order::Job(Box::new(job)), Some(held.to_vec()));
         }
         Ok(())
     }
@@ -395,7 +370,7 @@ impl Part {
             match self.done.try_recv() {
                 Ok(answer) => {
                     self.held.pop_front();
-                    for (batch, errors) in answer? {
+                    if let Some((batch, errors)) = answer? {
                         Emit::new(given, row_errors).fail(&batch, &errors)?;
                     }
                 }
@@ -411,7 +386,7 @@ impl Part {
         if !self.closing && self.epoch > Epoch(0) && standing.is_some_and(|standing| standing > self.epoch) {
             let mut jobs = Vec::new();
             self.encoder.on_epoch(&mut jobs)?;
-            jobs.into_iter().for_each(|job| self.order(Order::Job(job), None));
+            jobs.into_iter().for_each(|job| self.order(Order::Job(Box::new(job)), None));
             self.order(Order::Publish(self.epoch), None);
             self.epoch = Epoch(0);
         }
@@ -419,10 +394,23 @@ impl Part {
             self.closing = true;
             let mut jobs = Vec::new();
             self.encoder.on_eof(&mut jobs)?;
-            jobs.into_iter().for_each(|job| self.order(Order::Job(job), None));
+            jobs.into_iter().for_each(|job| self.order(Order::Job(Box::new(job)), None));
             self.order(Order::Close, None);
         }
         self.closed = self.closing && self.held.is_empty();
         Ok(())
     }
+}
+
+/// Does a job, and counts it.
+fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, LogicError> {
+    match &job {
+        Job::Rows(batch) => {
+            let batch = batch.clone();
+            return writer.run(job).map(|errors| Some((batch, errors)));
+        }
+        Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),
+        Job::Finish { .. } => meter.finished_file(),
+    }
+    writer.run(job).map(|_| None)
 }

@@ -3,14 +3,12 @@
 //! Decoders write here. A record that fails half-way leaves some columns longer than others; [`ColumnBuilder::truncate`]
 //! undoes that, so the rows before and after it are right. Arrow's own builders cannot be cut back.
 
-use std::mem;
+mod leaf;
+
 use std::sync::Arc;
 
-use arrow::array::builder::{BooleanBufferBuilder, NullBufferBuilder};
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, ListArray, PrimitiveArray, StringArray, StructArray,
-};
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::builder::NullBufferBuilder;
+use arrow::array::{ArrayRef, BinaryArray, ListArray, PrimitiveArray, StringArray, StructArray};
 use arrow::datatypes::{
     Date32Type, Field, FieldRef, Fields, Float32Type, Float64Type, Int32Type, Int64Type, Schema,
     TimestampMicrosecondType, UInt32Type, UInt64Type,
@@ -19,6 +17,9 @@ use arrow::datatypes::{
 use crate::data::schema::{Type, normalised_schema};
 use crate::formats::error::FormatError;
 use crate::formats::names::Names;
+
+use leaf::take_offsets;
+pub use leaf::{BoolColumn, BytesColumn, Full, PrimitiveColumn};
 
 /// A column of one type under construction. Every value has one place, so each variant has its own typed append.
 #[derive(Debug)]
@@ -86,13 +87,13 @@ impl ColumnBuilder {
     /// Returns the number of whole values.
     pub fn len(&self) -> usize {
         match self {
-            ColumnBuilder::Bool(column) => column.values.len(),
-            ColumnBuilder::Int32(column) | ColumnBuilder::Date(column) => column.values.len(),
-            ColumnBuilder::Int64(column) | ColumnBuilder::Timestamp(column) => column.values.len(),
-            ColumnBuilder::Uint32(column) => column.values.len(),
-            ColumnBuilder::Uint64(column) => column.values.len(),
-            ColumnBuilder::Float32(column) => column.values.len(),
-            ColumnBuilder::Float64(column) => column.values.len(),
+            ColumnBuilder::Bool(column) => column.len(),
+            ColumnBuilder::Int32(column) | ColumnBuilder::Date(column) => column.len(),
+            ColumnBuilder::Int64(column) | ColumnBuilder::Timestamp(column) => column.len(),
+            ColumnBuilder::Uint32(column) => column.len(),
+            ColumnBuilder::Uint64(column) => column.len(),
+            ColumnBuilder::Float32(column) => column.len(),
+            ColumnBuilder::Float64(column) => column.len(),
             ColumnBuilder::String(column) | ColumnBuilder::Binary(column) | ColumnBuilder::Json(column) => column.len(),
             ColumnBuilder::List(column) => column.len(),
             ColumnBuilder::Struct(column) => column.len(),
@@ -169,159 +170,6 @@ impl ColumnBuilder {
             ColumnBuilder::List(column) => column.finish(),
             ColumnBuilder::Struct(column) => column.finish(),
         }
-    }
-}
-
-/// Booleans as a bitmap.
-#[derive(Debug)]
-pub struct BoolColumn {
-    values: BooleanBufferBuilder,
-    nulls: NullBufferBuilder,
-}
-
-impl BoolColumn {
-    fn new() -> BoolColumn {
-        BoolColumn { values: BooleanBufferBuilder::new(0), nulls: NullBufferBuilder::new(0) }
-    }
-
-    /// Appends a value.
-    pub fn append(&mut self, value: bool) {
-        self.values.append(value);
-        self.nulls.append_non_null();
-    }
-
-    fn append_null(&mut self) {
-        self.values.append(false);
-        self.nulls.append_null();
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.values.truncate(rows);
-        self.nulls.truncate(rows);
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        Arc::new(BooleanArray::new(self.values.finish(), self.nulls.finish()))
-    }
-}
-
-/// Numbers of one width.
-#[derive(Debug)]
-pub struct PrimitiveColumn<T> {
-    values: Vec<T>,
-    // Holds a bitmap only from the first null on.
-    nulls: NullBufferBuilder,
-}
-
-impl<T: Copy + Default> PrimitiveColumn<T> {
-    fn new() -> PrimitiveColumn<T> {
-        PrimitiveColumn { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
-    }
-
-    /// Appends a value.
-    pub fn append(&mut self, value: T) {
-        self.values.push(value);
-        self.nulls.append_non_null();
-    }
-
-    fn append_null(&mut self) {
-        self.values.push(T::default());
-        self.nulls.append_null();
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.values.truncate(rows);
-        self.nulls.truncate(rows);
-    }
-
-    fn take<N>(&mut self) -> (ScalarBuffer<N>, NullBufferBuilder)
-    where
-        N: arrow::datatypes::ArrowNativeType,
-        ScalarBuffer<N>: From<Vec<T>>,
-    {
-        let room = self.values.len();
-        let values = mem::replace(&mut self.values, Vec::with_capacity(room));
-        (ScalarBuffer::from(values), mem::replace(&mut self.nulls, NullBufferBuilder::new(room)))
-    }
-
-    fn finish<P: ArrowPrimitiveType<Native = T>>(&mut self) -> ArrayRef
-    where
-        T: arrow::datatypes::ArrowNativeType,
-    {
-        let (values, mut nulls) = self.take();
-        Arc::new(PrimitiveArray::<P>::new(values, nulls.finish()))
-    }
-}
-
-/// Text or bytes: row `i` is `data[offsets[i]..offsets[i + 1]]`.
-#[derive(Debug)]
-pub struct BytesColumn {
-    offsets: Vec<i32>,
-    data: Vec<u8>,
-    nulls: NullBufferBuilder,
-}
-
-/// Says that a column holds more than Arrow's 32-bit offsets can count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than 2 GiB in one column of one batch")]
-pub struct Full;
-
-impl BytesColumn {
-    fn new() -> BytesColumn {
-        BytesColumn { offsets: vec![0], data: Vec::new(), nulls: NullBufferBuilder::new(0) }
-    }
-
-    /// Appends a value of a `string` or `json` column, of a `binary` one, too.
-    pub fn append(&mut self, text: &str) -> Result<(), Full> {
-        self.append_bytes(text.as_bytes())
-    }
-
-    /// Appends a value of a `binary` column.
-    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        let end = i32::try_from(self.data.len() + bytes.len()).map_err(|_| Full)?;
-        self.data.extend_from_slice(bytes);
-        self.offsets.push(end);
-        self.nulls.append_non_null();
-        Ok(())
-    }
-
-    /// Appends bytes that a function writes after what is there; what it wrote is dropped when it fails.
-    pub fn append_with<E: From<Full>>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        let start = self.data.len();
-        let end = write(&mut self.data).and_then(|()| i32::try_from(self.data.len()).map_err(|_| Full.into()));
-        match end {
-            Ok(end) => {
-                self.offsets.push(end);
-                self.nulls.append_non_null();
-                Ok(())
-            }
-            Err(error) => {
-                self.data.truncate(start);
-                Err(error)
-            }
-        }
-    }
-
-    fn append_null(&mut self) {
-        self.offsets.push(*self.offsets.last().expect("offsets start with a zero"));
-        self.nulls.append_null();
-    }
-
-    fn len(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.offsets.truncate(rows + 1);
-        self.data.truncate(*self.offsets.last().expect("offsets start with a zero") as usize);
-        self.nulls.truncate(rows);
-    }
-
-    fn take(&mut self) -> (OffsetBuffer<i32>, Buffer, NullBufferBuilder) {
-        let (rows, room) = (self.len(), self.data.len());
-        let offsets = take_offsets(&mut self.offsets);
-        let data = mem::replace(&mut self.data, Vec::with_capacity(room));
-        (offsets, Buffer::from_vec(data), mem::replace(&mut self.nulls, NullBufferBuilder::new(rows)))
     }
 }
 
@@ -427,12 +275,6 @@ impl StructColumn {
     }
 }
 
-fn take_offsets(offsets: &mut Vec<i32>) -> OffsetBuffer<i32> {
-    let mut fresh = Vec::with_capacity(offsets.len());
-    fresh.push(0);
-    OffsetBuffer::new(mem::replace(offsets, fresh).into())
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray;
@@ -512,19 +354,6 @@ mod tests {
             assert_eq!((array.len(), array.null_count()), (1, 1), "{text}");
             assert_eq!(array.data_type(), &column.data_type());
         }
-    }
-
-    #[test]
-    fn a_failed_write_leaves_no_bytes() {
-        let mut column = BytesColumn::new();
-        column.append("a").unwrap();
-        let failed = column.append_with(|data| {
-            data.extend_from_slice(b"junk");
-            Err(Full)
-        });
-        assert_eq!(failed, Err(Full));
-        column.append("b").unwrap();
-        assert_eq!((column.data.as_slice(), column.offsets.as_slice()), (b"ab".as_slice(), [0, 1, 2].as_slice()));
     }
 
     #[test]

@@ -10,6 +10,10 @@
 //! Nothing in a plan is a string that is still to be interpreted; it is shared by all workers.
 
 mod check;
+pub mod explain;
+#[cfg(test)]
+mod fixture;
+pub mod graph;
 mod resolve;
 
 use crate::catalog::operator::StreamType;

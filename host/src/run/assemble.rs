@@ -35,7 +35,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
             let streams = step.build.build(&mut cx, ups).map_err(|error| StepError {
                 step: step.id.clone(),
                 worker: index,
-                error,
+                error: Box::new(error),
             })?;
             taken.push(vec![false; streams.len()]);
             built.push(streams);

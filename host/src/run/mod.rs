@@ -9,12 +9,16 @@ use crate::dataflow::env::Env;
 use crate::dataflow::epochs::Epochs;
 use crate::dataflow::error::{LogicError, StepError};
 use crate::dataflow::failure::{FailureSlot, Stop};
+use crate::dataflow::writers::Writers;
 use crate::plan::Plan;
 use crate::telemetry::meter::StepFigures;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use timely::worker::Worker;
+
+/// How long a failed execution waits for its sinks to take back what they staged.
+const WRITERS_END: Duration = Duration::from_secs(30);
 
 /// How to run a plan.
 #[derive(Clone)]
@@ -63,6 +67,7 @@ impl Handle {
             epochs: Arc::new(Epochs::new(env.clone(), Epoch::FIRST, options.epoch)),
             env,
             failure: FailureSlot::default(),
+            writers: Writers::default(),
             run_id: run_id.into(),
         };
         Handle { execution }
@@ -90,6 +95,7 @@ impl Handle {
                 failure.set(Stop::Failed(bug(message)));
             }
         }
+        self.execution.writers.wait(WRITERS_END);
         match failure.get() {
             Some(Stop::Failed(error)) => Err(error.into()),
             Some(Stop::Aborted) => Err(RunError::Aborted),
@@ -127,7 +133,9 @@ fn bug(message: String) -> StepError {
     StepError {
         step: "worker".into(),
         worker: crate::data::ids::WorkerIndex(0),
-        error: LogicError::internal(message)
-            .help("this is a bug in wxhost; please report it with the flow and this message"),
+        error: Box::new(
+            LogicError::internal(message)
+                .help("this is a bug in wxhost; please report it with the flow and this message"),
+        ),
     }
 }

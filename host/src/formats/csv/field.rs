@@ -15,9 +15,7 @@ pub(crate) fn append_field(column: &mut ColumnBuilder, text: &str) -> Result<(),
         return Ok(());
     }
     let is_taken = match column {
-        ColumnBuilder::Bool(column) if text.eq_ignore_ascii_case("true") => Some(column.append(true)),
-        ColumnBuilder::Bool(column) if text.eq_ignore_ascii_case("false") => Some(column.append(false)),
-        ColumnBuilder::Bool(_) => None,
+        ColumnBuilder::Bool(column) => parse_bool(text).map(|value| column.append(value)),
         ColumnBuilder::Int32(column) => text.parse().ok().map(|number| column.append(number)),
         ColumnBuilder::Int64(column) => text.parse().ok().map(|number| column.append(number)),
         ColumnBuilder::Uint32(column) => text.parse().ok().map(|number| column.append(number)),
@@ -37,4 +35,10 @@ pub(crate) fn append_field(column: &mut ColumnBuilder, text: &str) -> Result<(),
         }
     };
     is_taken.ok_or_else(|| format!("expected {}, found {}", wanted(column), Short(text)))
+}
+
+/// Reads `true` and `false` in any case: spreadsheets write them in capitals.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    let is = |word| text.eq_ignore_ascii_case(word);
+    if is("true") { Some(true) } else { is("false").then_some(false) }
 }

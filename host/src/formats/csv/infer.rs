@@ -2,6 +2,7 @@
 
 use crate::data::schema::Type;
 use crate::formats::csv::decode::names;
+use crate::formats::csv::field::parse_bool;
 use crate::formats::csv::record::{Dialect, RecordReader};
 use crate::formats::decoder::text;
 use crate::formats::error::FormatError;
@@ -46,9 +47,12 @@ pub fn infer(sample: &[u8], dialect: Dialect, types: FieldTypes) -> Result<Vec<(
     Ok(names.into_iter().zip(guesses.iter().map(Guess::data_type)).collect())
 }
 
-/// The first of these types that takes all fields, if there were any.
-const CANDIDATES: [(Type, fn(&str) -> bool); 5] = [
-    (Type::Bool, |text| text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")),
+/// Says whether a field can be read as a type.
+type Takes = fn(&str) -> bool;
+
+/// The first of these types that takes all fields is the column's, if there were any.
+const CANDIDATES: [(Type, Takes); 5] = [
+    (Type::Bool, |text| parse_bool(text).is_some()),
     (Type::Int64, |text| is_plain(text) && text.parse::<i64>().is_ok()),
     (Type::Float64, |text| is_plain(text) && text.parse::<f64>().is_ok_and(f64::is_finite)),
     (Type::Timestamp, is_instant),

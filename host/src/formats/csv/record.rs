@@ -192,24 +192,19 @@ impl RecordReader {
         // The last line may lack its feed.
         place.line += u32::from(place.at == chunk.len() && !raw.ends_with(b"\n"));
         let is_open = has_ended && scan(raw, self.dialect).is_quoted;
-        let raw = raw.trim_suffix_line_end();
-        Some(Record { line, raw, text: &self.text[..written], ends: &self.ends[..count], is_open })
+        Some(Record { line, raw: trim_line_end(raw), text: &self.text[..written], ends: &self.ends[..count], is_open })
     }
 }
 
-trait TrimLineEnd {
-    fn trim_suffix_line_end(&self) -> &Self;
-}
-
-impl TrimLineEnd for [u8] {
-    fn trim_suffix_line_end(&self) -> &[u8] {
-        let text = self.strip_suffix(b"\n").unwrap_or(self);
-        text.strip_suffix(b"\r").unwrap_or(text)
-    }
+fn trim_line_end(record: &[u8]) -> &[u8] {
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    record.strip_suffix(b"\r").unwrap_or(record)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn records(text: &str, dialect: Dialect) -> Vec<(u32, Vec<String>)> {
@@ -269,6 +264,31 @@ mod tests {
     fn a_dialect_that_makes_no_sense_is_refused() {
         for (delimiter, quote) in [('é', None), ('\n', None), (',', Some(',')), (',', Some('”'))] {
             assert!(Dialect::new(delimiter, quote).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_the_same_however_the_file_is_cut(text in "[ab,\"\n\r]{0,60}", block in 1..20_usize) {
+            let fields = |text: &str, all: &mut Vec<Vec<String>>| {
+                let mut reader = RecordReader::new(Dialect::default());
+                let mut place = reader.start(text.as_bytes());
+                while let Some(record) = reader.next(text.as_bytes(), &mut place) {
+                    let fields = record.fields().map(|field| String::from_utf8(record.text[field].to_vec()).unwrap());
+                    all.push(fields.collect());
+                }
+            };
+            let (mut whole, mut pieces) = (Vec::new(), Vec::new());
+            fields(&text, &mut whole);
+            let (mut start, mut end) = (0, 0);
+            while end < text.len() {
+                end = (end + block).min(text.len());
+                let buffer = &text.as_bytes()[start..end];
+                let complete = CsvFramer::new(Dialect::default()).complete(buffer, end == text.len()).unwrap();
+                fields(&text[start..start + complete], &mut pieces);
+                start += complete;
+            }
+            prop_assert_eq!(pieces, whole);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::formats::json::value::{append_row, check_value};
 /// Reads JSON lines, each an object whose members are the columns, or each any value.
 ///
 /// Members that are no column are skipped, missing ones are null, of a repeated one the last holds. Blank lines are
-/// skipped.
+/// skipped. The number -0.0 is read as 0.0.
 #[derive(Debug)]
 pub struct JsonDecoder {
     schema: SchemaRef,

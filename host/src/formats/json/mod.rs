@@ -4,6 +4,8 @@ mod check;
 mod decode;
 mod encode;
 mod infer;
+#[cfg(test)]
+mod round_trip;
 mod value;
 
 pub use decode::JsonDecoder;

@@ -1,0 +1,23 @@
+//! `wxhost check`: the plan of a flow, or all that is wrong with it.
+
+use super::exit::Failure;
+use super::flow::FlowFile;
+use super::{Output, print, print_json};
+use crate::dataflow::env::Env;
+use crate::plan::explain;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The flow file
+    flow: PathBuf,
+}
+
+/// Checks a flow and prints its plan.
+///
+/// # Errors
+/// The flow is refused.
+pub fn check(args: &Args, env: Env, output: Output) -> Result<(), Failure> {
+    let planned = FlowFile::read(&args.flow)?.plan(&env)?;
+    if output.is_json() { print_json(&explain::to_json(&planned.plan)) } else { print(explain::to_text(&planned.plan)) }
+}

@@ -1,0 +1,150 @@
+//! What a command's failure means for whoever started it: the one table of exit codes, and how errors are printed.
+
+use super::Output;
+use crate::catalog::function::FunctionError;
+use crate::dataflow::error::Domain;
+use crate::diag::Diagnostics;
+use crate::run::RunError;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+
+/// What the command line itself gets wrong; clap uses the same.
+const USAGE: u8 = 2;
+/// Data that a step refuses, or that its plugin cannot handle.
+const DATA: u8 = 65;
+/// Something outside does not answer.
+const UNAVAILABLE: u8 = 69;
+/// A bug of ours.
+const BUG: u8 = 70;
+/// A file cannot be read or written.
+const IO: u8 = 74;
+/// Start it again: what was done so far is safe.
+const RESTART: u8 = 75;
+/// The flow, a plugin or the state is refused; starting it again does not help.
+const REFUSED: u8 = 78;
+/// A second signal, as shells say it of one that was interrupted.
+pub const INTERRUPTED: i32 = 130;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments fit together for clap, but not for the command.
+    Usage { message: String, help: String },
+    /// A file of the user's cannot be read or written.
+    Io { message: String, help: Option<String> },
+    /// A flow is refused. `path` and `text` are those of the flow file.
+    Flow { path: String, text: String, problems: Diagnostics },
+    /// A plugin is refused.
+    Plugin(FunctionError),
+    /// An execution did not finish.
+    Run(RunError),
+}
+
+impl Failure {
+    /// Makes a failure to read or write `path`.
+    pub fn io(path: &Path, error: &io::Error) -> Failure {
+        // The system's text without its number: "No such file or directory (os error 2)" says nothing more.
+        let text = error.to_string();
+        let text = text.split(" (os error").next().unwrap_or(&text);
+        Failure::Io { message: format!("{}: {text}", path.display()), help: None }
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Usage { .. } => USAGE,
+            Failure::Io { .. } => IO,
+            Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
+            Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
+            Failure::Run(RunError::Step(error)) => match error.error.domain {
+                Domain::User | Domain::Plugin => DATA,
+                Domain::External => UNAVAILABLE,
+                Domain::Io => IO,
+                Domain::Internal => BUG,
+            },
+            Failure::Run(RunError::Aborted) => RESTART,
+            // Threads that cannot be started: the machine has none left.
+            Failure::Run(RunError::Start(_)) => UNAVAILABLE,
+        }
+    }
+
+    /// Writes the failure for people or programs, with a line break at its end.
+    pub fn render(&self, output: Output) -> String {
+        match self {
+            Failure::Flow { path, text, problems } if output.is_json() => {
+                format!("{:#}\n", problems.to_json(path, text))
+            }
+            Failure::Flow { path, text, problems } => {
+                let mut rendered = problems.render(path, text, output.color_stderr);
+                if problems.len() > 1 {
+                    rendered += &format!("\n{}: {} problems in {path}\n", error_word(output), problems.len());
+                }
+                rendered
+            }
+            _ if output.is_json() => format!("{:#}\n", self.to_json()),
+            _ => self.to_text(output),
+        }
+    }
+
+    fn to_text(&self, output: Output) -> String {
+        let Parts { message, notes, help, .. } = self.parts();
+        let mut text = format!("{}: {message}\n", error_word(output));
+        let mut line = |word: &str, what: &str| {
+            let indent = " ".repeat(word.len() + 2);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{word}: {}", what.trim_end().replace('\n', &format!("\n{indent}")));
+        };
+        notes.iter().for_each(|note| line("note", note));
+        help.iter().for_each(|help| line("help", help));
+        text
+    }
+
+    fn to_json(&self) -> Value {
+        let Parts { code, message, notes, help } = self.parts();
+        json!([{ "code": code, "message": message, "help": help, "notes": notes }])
+    }
+
+    fn parts(&self) -> Parts {
+        let parts = |code, message: &dyn std::fmt::Display, help: Option<&String>| Parts {
+            code,
+            message: message.to_string(),
+            help: help.cloned(),
+            ..Parts::default()
+        };
+        match self {
+            Failure::Usage { message, help } => parts("usage", message, Some(help)),
+            Failure::Io { message, help } => parts("io", message, help.as_ref()),
+            Failure::Flow { problems, .. } => parts("flow-refused", problems, None),
+            Failure::Plugin(error) => parts("plugin-refused", &error.message, error.help.as_ref()),
+            Failure::Run(RunError::Step(error)) => {
+                Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
+            }
+            Failure::Run(error) => parts("run-failed", error, None),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Failure::Run(error)
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    code: &'static str,
+    message: String,
+    notes: Vec<String>,
+    help: Option<String>,
+}
+
+fn error_word(output: Output) -> &'static str {
+    if output.color_stderr { "\u{1b}[1m\u{1b}[91merror\u{1b}[0m" } else { "error" }
+}
+
+/// Makes a failure to start a thread.
+pub fn no_thread(error: &io::Error) -> Failure {
+    Failure::Run(RunError::Start(error.to_string()))
+}

@@ -1,0 +1,241 @@
+//! Groups: keys as small dense numbers, so that state can stand in plain arrays.
+
+use crate::data::key::Keys;
+use arrow::array::{Array, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+/// Rows that are put in one batch when the groups are given out.
+pub(super) const OUTPUT_ROWS: usize = 8192;
+
+/// Garbage among the bytes of keys that is not worth clearing away.
+const GARBAGE: usize = 64 << 10;
+
+/// The keys that have state, numbered from 0. Numbers that were released are given out again.
+#[derive(Default)]
+pub(super) struct Groups {
+    table: HashTable<u32>,
+    slots: Vec<Slot>,
+    /// The bytes of all keys, those of released groups too until there are many.
+    bytes: String,
+    garbage: usize,
+    free: Vec<u32>,
+}
+
+/// A group's key. The hash stands first: it settles nearly every comparison with one look at memory.
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: u64,
+    start: usize,
+    len: u32,
+    live: bool,
+}
+
+impl Slot {
+    fn key(self, bytes: &str) -> &[u8] {
+        &bytes.as_bytes()[self.start..self.start + self.len as usize]
+    }
+}
+
+/// The table takes its tags from the top bits of a hash, which are much the same for all keys of a worker.
+fn spread(hash: u64) -> u64 {
+    hash.rotate_right(10)
+}
+
+impl Groups {
+    /// The groups of rows, by the numbers of their keys in `keys` (all of them, if there are no numbers), into
+    /// `groups`, which is cleared. A key that is new gets a group.
+    pub fn intern(&mut self, keys: &Keys, rows: Option<&[u32]>, groups: &mut Vec<u32>) {
+        groups.clear();
+        let (offsets, data, hashes) = (keys.values().value_offsets(), keys.values().value_data(), keys.hashes());
+        let mut group = |row: usize| {
+            let range = offsets[row] as usize..offsets[row + 1] as usize;
+            let key = &data[range];
+            self.find_or_insert(hashes[row], key, || keys.values().value(row))
+        };
+        match rows {
+            Some(rows) => groups.extend(rows.iter().map(|&row| group(row as usize))),
+            None => groups.extend((0..keys.values().len()).map(group)),
+        }
+    }
+
+    #[inline]
+    fn find_or_insert<'k>(&mut self, hash: u64, key: &[u8], text: impl FnOnce() -> &'k str) -> u32 {
+        let Groups { table, slots, bytes, free, .. } = self;
+        let is_it = |&group: &u32| {
+            let slot = slots[group as usize];
+            slot.hash == hash && slot.key(bytes) == key
+        };
+        match table.entry(spread(hash), is_it, |&group| spread(slots[group as usize].hash)) {
+            Entry::Occupied(found) => *found.get(),
+            Entry::Vacant(place) => {
+                let group = free.pop().unwrap_or_else(|| u32::try_from(slots.len()).expect("fewer than 2^32 keys"));
+                place.insert(group);
+                let len = u32::try_from(key.len()).expect("a key is a value of a column");
+                let slot = Slot { hash, start: bytes.len(), len, live: true };
+                bytes.push_str(text());
+                match slots.get_mut(group as usize) {
+                    Some(free) => *free = slot,
+                    None => slots.push(slot),
+                }
+                group
+            }
+        }
+    }
+
+    /// The number of groups in use.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// One more than the highest group ever in use: how long an array by group must be.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The groups in use, in ascending order of the bytes of their keys.
+    pub fn sorted(&self) -> Vec<u32> {
+        let live = |&group: &u32| self.slots[group as usize].live;
+        let mut groups: Vec<u32> = (0..).take(self.slots.len()).filter(live).collect();
+        self.sort(&mut groups);
+        groups
+    }
+
+    /// Brings groups in use into ascending order of the bytes of their keys.
+    pub fn sort(&self, groups: &mut [u32]) {
+        groups.sort_unstable_by_key(|&group| self.slots[group as usize].key(&self.bytes));
+    }
+
+    /// The key of a group in use.
+    pub fn key(&self, group: u32) -> &str {
+        let slot = self.slots[group as usize];
+        &self.bytes[slot.start..slot.start + slot.len as usize]
+    }
+
+    /// The keys of groups in use.
+    pub fn keys(&self, groups: &[u32]) -> Keys {
+        let slots = || groups.iter().map(|&group| self.slots[group as usize]);
+        let mut data = Vec::with_capacity(slots().map(|slot| slot.len as usize).sum());
+        slots().for_each(|slot| data.extend_from_slice(slot.key(&self.bytes)));
+        let offsets = OffsetBuffer::from_lengths(slots().map(|slot| slot.len as usize));
+        let values = StringArray::try_new(offsets, Buffer::from_vec(data), None);
+        Keys::new(values.expect("keys are whole texts"))
+    }
+
+    /// Ends groups in use.
+    pub fn release(&mut self, groups: &[u32]) {
+        for &group in groups {
+            let slot = &mut self.slots[group as usize];
+            slot.live = false;
+            self.garbage += slot.len as usize;
+            if let Ok(found) = self.table.find_entry(spread(slot.hash), |&other| other == group) {
+                found.remove();
+            }
+            self.free.push(group);
+        }
+        if self.garbage > GARBAGE && self.garbage > self.bytes.len() / 2 {
+            self.clear_away();
+        }
+    }
+
+    /// Ends all groups.
+    pub fn clear(&mut self) {
+        self.table.clear();
+        self.slots.clear();
+        self.bytes.clear();
+        self.free.clear();
+        self.garbage = 0;
+    }
+
+    fn clear_away(&mut self) {
+        let mut bytes = String::with_capacity(self.bytes.len() - self.garbage);
+        for slot in self.slots.iter_mut().filter(|slot| slot.live) {
+            let start = bytes.len();
+            bytes.push_str(&self.bytes[slot.start..slot.start + slot.len as usize]);
+            slot.start = start;
+        }
+        self.bytes = bytes;
+        self.garbage = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn intern(groups: &mut Groups, keys: &[&str]) -> Vec<u32> {
+        let mut found = Vec::new();
+        groups.intern(&Keys::new(StringArray::from(keys.to_vec())), None, &mut found);
+        found
+    }
+
+    #[test]
+    fn equal_keys_are_one_group() {
+        let mut groups = Groups::default();
+        assert_eq!(intern(&mut groups, &["b", "", "b", "a"]), [0, 1, 0, 2]);
+        assert_eq!(intern(&mut groups, &["a", "ä"]), [2, 3]);
+        assert_eq!((groups.len(), groups.capacity()), (4, 4));
+    }
+
+    #[test]
+    fn only_selected_rows_become_groups() {
+        let mut groups = Groups::default();
+        let mut found = vec![9];
+        groups.intern(&Keys::new(StringArray::from(vec!["a", "b", "c"])), Some(&[2, 0, 2]), &mut found);
+        assert_eq!(found, [0, 1, 0]);
+        assert_eq!(groups.keys(&[1, 0]).values(), &StringArray::from(vec!["a", "c"]));
+    }
+
+    #[test]
+    fn groups_are_sorted_by_the_bytes_of_their_keys() {
+        let mut groups = Groups::default();
+        intern(&mut groups, &["b", "ä", "", "a", "B", "ab"]);
+        let sorted = groups.sorted();
+        assert_eq!(groups.keys(&sorted).values(), &StringArray::from(vec!["", "B", "a", "ab", "b", "ä"]));
+    }
+
+    #[test]
+    fn a_released_number_is_given_to_another_key() {
+        let mut groups = Groups::default();
+        assert_eq!(intern(&mut groups, &["a", "b", "c"]), [0, 1, 2]);
+        groups.release(&[1]);
+        assert_eq!((groups.len(), groups.sorted()), (2, vec![0, 2]));
+        assert_eq!(intern(&mut groups, &["d", "b", "a"]), [1, 3, 0]);
+        assert_eq!(groups.key(1), "d");
+        groups.clear();
+        assert_eq!(intern(&mut groups, &["b"]), [0]);
+    }
+
+    #[test]
+    fn the_bytes_of_released_keys_do_not_pile_up() {
+        let mut groups = Groups::default();
+        intern(&mut groups, &["stays"]);
+        for round in 0..1000 {
+            let keys: Vec<String> = (0..10).map(|key| format!("{round}-{key}-{}", "x".repeat(100))).collect();
+            let found = intern(&mut groups, &keys.iter().map(String::as_str).collect::<Vec<_>>());
+            groups.release(&found);
+        }
+        assert!(groups.bytes.len() < 4 * GARBAGE, "{}", groups.bytes.len());
+        assert_eq!((groups.len(), groups.key(0)), (1, "stays"));
+    }
+
+    proptest! {
+        #[test]
+        fn groups_behave_as_a_map(steps in prop::collection::vec(("[ab]{0,3}", prop::bool::ANY), 0..200)) {
+            let (mut groups, mut map) = (Groups::default(), BTreeMap::new());
+            for (key, releases) in steps {
+                let group = intern(&mut groups, &[&key])[0];
+                prop_assert_eq!(*map.entry(key.clone()).or_insert(group), group);
+                if releases {
+                    groups.release(&[group]);
+                    map.remove(&key);
+                }
+            }
+            prop_assert_eq!(groups.sorted(), map.values().copied().collect::<Vec<_>>());
+            prop_assert!(map.iter().all(|(key, &group)| groups.key(group) == key));
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! Runs flows in memory: rows in, rows out as text, functions as closures.
+
+use super::OPERATORS;
+use crate::catalog::Catalog;
+use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
+use crate::catalog::cx::{ConnectorCx, FlowCx};
+use crate::catalog::function::{FunctionError, FunctionInfo, FunctionKind, FunctionLibrary, StepLimits};
+use crate::catalog::operator::StreamType;
+use crate::data::batch::Batch;
+use crate::data::ids::PartitionId;
+use crate::data::schema::{Type, schema_of};
+use crate::dataflow::env::real;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer};
+use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
+use crate::dataflow::user_fn::{
+    Applied, Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, OpenSink, OpenSource, OpenTransform, RowError,
+    TransformFactory, TransformFn,
+};
+use crate::diag::Diagnostics;
+use crate::plan::{self, Plan};
+use crate::run::{Handle, Options, Report, RunError};
+use crate::spec;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::util::display::array_value_to_string;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Rows from text: `table("n: int64, word: string", &["1,a", ",b"])`. Nothing stands for null.
+pub fn table(columns: &str, rows: &[&str]) -> RecordBatch {
+    let columns: Vec<(String, Type)> = columns
+        .split(", ")
+        .map(|column| column.split_once(": ").unwrap())
+        .map(|(name, ty)| (name.to_owned(), ty.parse().unwrap()))
+        .collect();
+    let cells: Vec<Vec<&str>> = rows.iter().map(|row| row.split(',').collect()).collect();
+    let arrays = columns.iter().enumerate().map(|(index, (_, ty))| {
+        let text = cells.iter().map(|row| Some(row[index]).filter(|cell| !cell.is_empty()));
+        let text: ArrayRef = Arc::new(text.collect::<StringArray>());
+        super::cast::cast(&text, &Type::String, ty).unwrap()
+    });
+    RecordBatch::try_new(schema_of(&columns), arrays.collect()).unwrap()
+}
+
+/// A row as text: `key: a=1, b=x`.
+pub fn show(batch: &Batch) -> Vec<String> {
+    let batch = batch.clone().compact().unwrap();
+    let schema = batch.rows().schema();
+    let row = |row: usize| {
+        let cells = batch.rows().columns().iter().zip(schema.fields());
+        let cells = cells.map(|(column, field)| {
+            let value = if column.is_null(row) { "null".into() } else { array_value_to_string(column, row).unwrap() };
+            format!("{}={value}", field.name())
+        });
+        let cells = cells.collect::<Vec<_>>().join(", ");
+        match batch.keys() {
+            Some(keys) => format!("{}: {cells}", keys.values().value(row)),
+            None => cells,
+        }
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+type Rows = Arc<Mutex<BTreeMap<String, Vec<String>>>>;
+
+/// A flow's surroundings.
+#[derive(Default)]
+pub struct Bench {
+    sources: BTreeMap<String, Vec<RecordBatch>>,
+    functions: Functions,
+}
+
+/// What a run gave.
+pub struct Ran {
+    pub report: Result<Report, RunError>,
+    sinks: BTreeMap<String, Vec<String>>,
+}
+
+impl Ran {
+    /// The rows of a sink in the order in which they came.
+    pub fn rows(&self, sink: &str) -> Vec<&str> {
+        if let Err(error) = &self.report {
+            panic!("{error}");
+        }
+        self.sinks.get(sink).into_iter().flatten().map(String::as_str).collect()
+    }
+
+    /// The rows of a sink, sorted.
+    pub fn sorted(&self, sink: &str) -> Vec<&str> {
+        let mut rows = self.rows(sink);
+        rows.sort_unstable();
+        rows
+    }
+
+    /// What the run failed with.
+    pub fn error(&self) -> String {
+        self.report.as_ref().expect_err("it did not fail").to_string()
+    }
+}
+
+impl Bench {
+    /// Adds a source: `source = { memory = "<name>" }`.
+    pub fn source(mut self, name: &str, batches: impl IntoIterator<Item = RecordBatch>) -> Self {
+        self.sources.insert(name.to_owned(), batches.into_iter().collect());
+        self
+    }
+
+    /// Adds a stateless function, `p.<name>`; `output` is its schema, empty for a filter.
+    pub fn function(
+        mut self,
+        name: &str,
+        kind: FunctionKind,
+        output: &str,
+        apply: impl Fn(&RecordBatch) -> Applied + Send + Sync + 'static,
+    ) -> Self {
+        let output = match output {
+            "" => Arc::new(Schema::empty()),
+            output => table(output, &[]).schema(),
+        };
+        let extends = name.starts_with("add_");
+        self.functions.0.insert(format!("p.{name}"), Function { kind, output, extends, apply: Arc::new(apply) });
+        self
+    }
+
+    /// Checks a flow whose steps stand between a source of rows `in` and a sink `out`.
+    pub fn plan(&self, steps: &str) -> Result<(Plan, Rows), Diagnostics> {
+        let text = format!(
+            "flow = \"test\"\n[[step]]\nname = \"in\"\nop = \"input\"\nsource = {{ memory = \"in\" }}\n{steps}\n"
+        );
+        let sinks = Rows::default();
+        let memory = Memory { sources: self.sources.clone(), sinks: sinks.clone() };
+        let memory: &'static dyn Connector = Box::leak(Box::new(memory));
+        let connectors: &'static [&'static dyn Connector] = Box::leak(Box::new([memory]));
+        let (spec, problems) = spec::parse(&text, &|_| None);
+        problems.into_result(())?;
+        let catalog = Catalog { operators: OPERATORS, connectors };
+        let flow = FlowCx { catalog, functions: &self.functions, plugins: &[], base: Path::new(".") };
+        Ok((plan::check(&spec.unwrap(), &text, flow)?, sinks))
+    }
+
+    /// The messages of what is wrong with a flow.
+    pub fn problems(&self, steps: &str) -> Vec<String> {
+        match self.plan(steps) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.into_iter().map(|problem| problem.message).collect(),
+        }
+    }
+
+    /// Runs a flow.
+    pub fn run(&self, steps: &str, workers: usize) -> Ran {
+        let (plan, sinks) = self.plan(steps).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let options = Options { workers, epoch: Duration::from_secs(10), env: real::env() };
+        let plan = Arc::new(plan);
+        let report = Handle::new(&plan, &options).run(&plan, &options);
+        let sinks = std::mem::take(&mut *sinks.lock().unwrap());
+        Ran { report, sinks }
+    }
+
+    /// Runs a flow with one worker and with three, and returns the sorted rows of the sink `out`, which are the same.
+    pub fn out(&self, steps: &str) -> Vec<String> {
+        let steps = format!("{steps}\n[[step]]\nname = \"out\"\nop = \"output\"\nsink = {{ memory = \"out\" }}");
+        let one = self.run(&steps, 1);
+        let three = self.run(&steps, 3);
+        assert_eq!(one.sorted("out"), three.sorted("out"), "one worker, and three");
+        one.sorted("out").into_iter().map(str::to_owned).collect()
+    }
+}
+
+struct Memory {
+    sources: BTreeMap<String, Vec<RecordBatch>>,
+    sinks: Rows,
+}
+
+#[derive(serde::Deserialize)]
+struct Args {
+    memory: String,
+}
+
+impl Connector for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn doc(&self) -> &'static str {
+        "Rows in memory."
+    }
+
+    fn check_source(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSource, Diagnostics> {
+        let args: Args = cx.args()?;
+        let batches = self.sources[&args.memory].clone();
+        let down = StreamType::unkeyed(batches[0].schema());
+        Ok(CheckedSource { down, parts: Box::new(Pieces { batches }), notes: Vec::new() })
+    }
+
+    fn check_sink(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSink, Diagnostics> {
+        let args: Args = cx.args()?;
+        Ok(CheckedSink { parts: Box::new(Kept { name: args.memory, sinks: self.sinks.clone() }), notes: Vec::new() })
+    }
+}
+
+/// Each batch is a partition, so that several workers have something to do.
+struct Pieces {
+    batches: Vec<RecordBatch>,
+}
+
+impl SourceParts for Pieces {
+    fn list(&self) -> Result<Vec<PartitionId>, LogicError> {
+        Ok((0..self.batches.len()).map(|at| PartitionId::from(format!("{at:03}").as_str())).collect())
+    }
+
+    fn open(&self, _cx: &InstanceCx, part: &PartitionId, _position: Option<&[u8]>) -> Result<PartReader, LogicError> {
+        let at: usize = part.0.parse().unwrap();
+        let reader = Box::new(Once(VecDeque::from([self.batches[at].clone()])));
+        Ok(PartReader { reader, decoder: None })
+    }
+}
+
+struct Once(VecDeque<RecordBatch>);
+
+impl Reader for Once {
+    fn read(&mut self) -> Result<Read, LogicError> {
+        Ok(match self.0.pop_front() {
+            Some(rows) => Read::Piece { data: Piece::Rows(rows), position: Vec::new() },
+            None => Read::End,
+        })
+    }
+}
+
+struct Kept {
+    name: String,
+    sinks: Rows,
+}
+
+impl SinkParts for Kept {
+    fn routing(&self) -> Result<Routing, LogicError> {
+        Ok(Routing::PerWorker)
+    }
+
+    fn open(&self, _cx: &InstanceCx, _part: &PartitionId) -> Result<PartWriter, LogicError> {
+        let writer = Keeper { name: self.name.clone(), sinks: self.sinks.clone() };
+        Ok(PartWriter { encoder: Box::new(PassOn), writer: Box::new(writer) })
+    }
+}
+
+struct PassOn;
+
+impl Encode for PassOn {
+    fn encode(&mut self, batch: &Batch, jobs: &mut Vec<Job>) -> Result<Vec<RowError>, LogicError> {
+        jobs.push(Job::Rows(batch.clone()));
+        Ok(Vec::new())
+    }
+
+    fn on_eof(&mut self, _jobs: &mut Vec<Job>) -> Result<(), LogicError> {
+        Ok(())
+    }
+}
+
+struct Keeper {
+    name: String,
+    sinks: Rows,
+}
+
+impl Writer for Keeper {
+    fn run(&mut self, job: Job) -> Result<Vec<RowError>, LogicError> {
+        if let Job::Rows(batch) = job {
+            self.sinks.lock().unwrap().entry(self.name.clone()).or_default().extend(show(&batch));
+        }
+        Ok(Vec::new())
+    }
+
+    fn close(&mut self) -> Result<(), LogicError> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Functions(BTreeMap<String, Function>);
+
+struct Function {
+    kind: FunctionKind,
+    output: SchemaRef,
+    extends: bool,
+    apply: Arc<dyn Fn(&RecordBatch) -> Applied + Send + Sync>,
+}
+
+/// The fold that every bench has, `p.sum`: adds up the first column; a sum of 13 cannot be finished.
+const SUM: &str = "p.sum";
+
+impl FunctionLibrary for Functions {
+    fn find(&self, reference: &str) -> Result<FunctionInfo, FunctionError> {
+        let kind = match self.0.get(reference) {
+            Some(function) => function.kind,
+            None if reference == SUM => FunctionKind::Fold,
+            None => return Err(FunctionError { message: format!("no function \"{reference}\""), help: None }),
+        };
+        let (doc, config_schema) = Default::default();
+        Ok(FunctionInfo { name: reference.to_owned(), kind, doc, state_version: 0, config_schema })
+    }
+
+    fn open_transform(
+        &self,
+        reference: &str,
+        input: &Schema,
+        _config: &str,
+        _limits: &StepLimits,
+    ) -> Result<OpenTransform, FunctionError> {
+        let function = &self.0[reference];
+        Ok(OpenTransform {
+            output: function.output.clone(),
+            reads: (0..input.fields().len()).collect(),
+            extends: function.extends,
+            factory: Arc::new(Factory(function.apply.clone())),
+        })
+    }
+
+    fn open_fold(&self, _: &str, _: &Schema, _: &str, _: &StepLimits) -> Result<OpenFold, FunctionError> {
+        let output = table("sum: int64", &[]).schema();
+        Ok(OpenFold { output, reads: vec![0], state_version: 1, factory: Arc::new(SumFactory) })
+    }
+
+    fn open_source(&self, _: &str, _: &str, _: &StepLimits) -> Result<OpenSource, FunctionError> {
+        unreachable!("no test needs it")
+    }
+
+    fn open_sink(&self, _: &str, _: &Schema, _: &str, _: &StepLimits) -> Result<OpenSink, FunctionError> {
+        unreachable!("no test needs it")
+    }
+}
+
+struct Factory(Arc<dyn Fn(&RecordBatch) -> Applied + Send + Sync>);
+
+impl TransformFactory for Factory {
+    fn instantiate(&self, _cx: &InstanceCx) -> Result<Box<dyn TransformFn>, LogicError> {
+        Ok(Box::new(Instance(self.0.clone())))
+    }
+}
+
+struct Instance(Arc<dyn Fn(&RecordBatch) -> Applied + Send + Sync>);
+
+impl TransformFn for Instance {
+    fn apply(&mut self, rows: &RecordBatch) -> Result<Applied, LogicError> {
+        Ok(self.0(rows))
+    }
+}
+
+struct SumFactory;
+
+impl FoldFactory for SumFactory {
+    fn instantiate(&self, _cx: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError> {
+        Ok(Box::new(Sum(BTreeMap::new())))
+    }
+}
+
+struct Sum(BTreeMap<u32, i64>);
+
+impl FoldFn for Sum {
+    fn update(
+        &mut self,
+        groups: &[u32],
+        index: Option<&[u32]>,
+        rows: &RecordBatch,
+    ) -> Result<Vec<RowError>, LogicError> {
+        let values = rows.column(0).as_primitive::<Int64Type>();
+        let mut errors = Vec::new();
+        for (entry, &group) in groups.iter().enumerate() {
+            let row = index.map_or(entry, |index| index[entry] as usize);
+            if values.is_null(row) {
+                errors.push(RowError { row: entry as u32, message: "no number".into() });
+            } else {
+                *self.0.entry(group).or_default() += values.value(row);
+            }
+        }
+        Ok(errors)
+    }
+
+    fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<(), LogicError> {
+        for (into, from) in into.iter().zip(from) {
+            let from = self.0.remove(from).unwrap_or_default();
+            *self.0.entry(*into).or_default() += from;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, groups: &[u32]) -> Result<Finished, LogicError> {
+        let (mut sums, mut errors) = (Vec::new(), Vec::new());
+        for (row, group) in groups.iter().enumerate() {
+            match self.0[group] {
+                13 => errors.push(RowError { row: row as u32, message: "unlucky".into() }),
+                sum => sums.push(sum),
+            }
+        }
+        let rows = RecordBatch::try_new(table("sum: int64", &[]).schema(), vec![Arc::new(Int64Array::from(sums))]);
+        Ok(Finished { rows: rows.unwrap(), errors })
+    }
+
+    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError> {
+        Ok(groups.iter().map(|group| self.0[group].to_le_bytes().to_vec()).collect())
+    }
+
+    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
+        let sums = states.iter().map(|state| i64::from_le_bytes(state.as_slice().try_into().unwrap()));
+        self.0.extend(groups.iter().copied().zip(sums));
+        Ok(())
+    }
+
+    fn release(&mut self, groups: &[u32]) -> Result<(), LogicError> {
+        self.0.retain(|group, _| !groups.contains(group));
+        Ok(())
+    }
+}

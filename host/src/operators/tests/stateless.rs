@@ -1,0 +1,187 @@
+//! Steps that handle each row by itself.
+
+use super::super::testing::{Bench, table};
+use super::{bench, steps};
+
+#[test]
+fn map_makes_one_row_of_each() {
+    let out = bench().out(&steps(&["op = \"map\"; fn = \"p.twice\""]));
+    assert_eq!(out, ["n=10", "n=12", "n=14", "n=2", "n=4", "n=6", "n=8"]);
+}
+
+#[test]
+fn a_map_that_extends_keeps_the_other_columns_and_leaves_failed_rows_out() {
+    let out = bench().out(&steps(&["op = \"map\"; fn = \"p.add_length\"; on_error = \"skip\""]));
+    let wanted = [
+        "n=-1, word=to, length=2",
+        "n=-2, word=be, length=2",
+        "n=-4, word=not, length=3",
+        "n=-5, word=to, length=2",
+        "n=-6, word=be, length=2",
+        "n=-7, word=that, length=4",
+    ];
+    assert_eq!(out, wanted);
+}
+
+#[test]
+fn a_failed_row_stops_the_flow_unless_it_may_be_skipped() {
+    let flow = steps(&["op = \"map\"; fn = \"p.add_length\"", "op = \"output\"; sink = { memory = \"out\" }"]);
+    assert_eq!(bench().run(&flow, 1).error(), "step \"s0\", 001:1: three");
+}
+
+#[test]
+fn keys_stay_beside_what_is_made_of_rows() {
+    let key = "op = \"key_on\"; key = \"word\"";
+    let flow = steps(&[key, "op = \"filter_map_value\"; fn = \"p.odd_words\""]);
+    assert_eq!(bench().out(&flow), ["or: value=or", "that: value=that", "to: value=to", "to: value=to"]);
+    let flow =
+        steps(&[key, "op = \"filter_value\"; fn = \"p.is_even\"", "op = \"flat_map_value\"; fn = \"p.letters\""]);
+    let wanted =
+        ["be: value=b", "be: value=b", "be: value=e", "be: value=e", "not: value=n", "not: value=o", "not: value=t"];
+    assert_eq!(bench().out(&flow), wanted);
+    let flow = steps(&[key, "op = \"map_value\"; fn = \"p.twice\"", "op = \"filter\"; fn = \"p.is_even\""]);
+    assert_eq!(bench().out(&flow)[..2], ["be: n=12", "be: n=4"]);
+}
+
+#[test]
+fn value_steps_refuse_streams_without_a_key() {
+    for op in ["map_value\"; fn = \"p.twice", "filter_value\"; fn = \"p.is_even", "flat_map_value\"; fn = \"p.letters"]
+    {
+        let problems = bench().problems(&steps(&[&format!("op = \"{op}\"")]));
+        assert!(problems[0].contains("works on keyed streams, and \"in\" has no key"), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_function_of_the_wrong_kind_is_refused() {
+    let problems = bench().problems(&steps(&["op = \"filter\"; fn = \"p.twice\""]));
+    assert_eq!(problems, ["step \"s0\": function \"p.twice\" is a map, wanted: filter"]);
+}
+
+#[test]
+fn a_filter_map_drops_rows_and_a_flat_map_repeats_them() {
+    let out = bench().out(&steps(&["op = \"filter_map\"; fn = \"p.odd_words\""]));
+    assert_eq!(out, ["value=or", "value=that", "value=to", "value=to"]);
+    let out =
+        bench().out(&steps(&["op = \"filter\"; fn = \"p.is_even\"", "op = \"flat_map_batch\"; fn = \"p.letters\""]));
+    assert_eq!(out, ["value=b", "value=b", "value=e", "value=e", "value=n", "value=o", "value=t"]);
+}
+
+#[test]
+fn branch_sends_each_row_one_way() {
+    let flow = steps(&[
+        "name = \"kind\"; op = \"branch\"; fn = \"p.is_even\"",
+        "op = \"output\"; from = \"kind.trues\"; sink = { memory = \"even\" }",
+        "op = \"output\"; from = \"kind.falses\"; sink = { memory = \"odd\" }",
+    ]);
+    for workers in [1, 3] {
+        let ran = bench().run(&flow, workers);
+        assert_eq!(ran.sorted("even"), ["n=2, word=be", "n=4, word=not", "n=6, word=be"]);
+        assert_eq!(ran.sorted("odd"), ["n=1, word=to", "n=3, word=or", "n=5, word=to", "n=7, word=that"]);
+    }
+}
+
+#[test]
+fn merge_brings_columns_together_by_name() {
+    let flow = steps(&[
+        "name = \"twice\"; op = \"map\"; fn = \"p.twice\"",
+        "name = \"odd\"; op = \"filter_map\"; from = \"in\"; fn = \"p.odd_words\"",
+        "op = \"merge\"; from = [\"odd\", \"twice\"]",
+    ]);
+    let out = bench().out(&flow);
+    assert_eq!((out.len(), &*out[0], &*out[10]), (11, "value=null, n=10", "value=to, n=null"));
+    let doubled = bench().out(&steps(&["op = \"merge\"; from = [\"in\", \"in\"]"]));
+    assert_eq!(doubled.len(), 14);
+}
+
+#[test]
+fn merge_refuses_what_does_not_go_together() {
+    let merge = "op = \"merge\"; from = [\"in\", \"other\"]";
+    for (other, wanted) in [
+        (
+            "name = \"other\"; op = \"select\"; cast = { n = \"string\" }",
+            "step \"s1\": column \"n\" is int64 in \"in\" and string in \"other\"",
+        ),
+        ("name = \"other\"; op = \"key_on\"; key = \"n\"", "step \"s1\": \"other\" is keyed and \"in\" is not"),
+    ] {
+        assert_eq!(bench().problems(&steps(&[other, merge])), [wanted]);
+    }
+}
+
+#[test]
+fn keys_are_the_text_of_a_column_or_what_a_function_returns() {
+    let out = bench().out(&steps(&["op = \"key_on\"; key = \"n\"", "op = \"select\"; columns = [\"word\"]"]));
+    assert_eq!(out[..2], ["1: word=to", "2: word=be"]);
+    let out = bench().out(&steps(&["op = \"key_on\"; fn = \"p.initial\"; on_error = \"skip\""]));
+    assert_eq!(out, ["b: n=2, word=be", "b: n=6, word=be", "t: n=1, word=to", "t: n=5, word=to", "t: n=7, word=that"]);
+}
+
+#[test]
+fn rows_without_a_key_are_dead_letters() {
+    let rows = table("n: int64, word: string", &["1,a", "2,", "3,c"]);
+    let flow = steps(&[
+        "name = \"keys\"; op = \"key_on\"; key = \"word\"; on_error = \"dead_letter\"",
+        "op = \"output\"; sink = { memory = \"out\" }",
+        "op = \"output\"; from = \"keys.errors\"; sink = { memory = \"errors\" }",
+    ]);
+    let ran = Bench::default().source("in", [rows]).run(&flow, 1);
+    assert_eq!(ran.rows("out"), ["a: n=1, word=a", "c: n=3, word=c"]);
+    let letter = ran.rows("errors")[0];
+    let wanted = "step=keys, kind=value, message=column \"word\", the key, is null, partition=000, position=2";
+    assert!(letter.starts_with(wanted), "{letter}");
+}
+
+#[test]
+fn a_key_needs_a_column_or_a_function_but_not_both() {
+    for (arguments, wanted) in [
+        ("", "missing \"key\" in step \"s0\""),
+        ("; key = \"n\"; fn = \"p.initial\"", "step \"s0\": \"key\" and \"fn\" exclude each other"),
+        ("; key = \"m\"", "step \"s0\": no column \"m\""),
+    ] {
+        assert_eq!(bench().problems(&steps(&[&format!("op = \"key_on\"{arguments}")])), [wanted]);
+    }
+}
+
+#[test]
+fn select_chooses_renames_and_casts() {
+    for (arguments, wanted) in [
+        ("columns = [\"word\"]", "word=be"),
+        ("columns = { w = \"word\", n = { type = \"float64\" } }", "w=be, n=2.0"),
+        ("columns = { text = { column = \"n\", type = \"string\" } }", "text=1"),
+        ("drop = [\"n\"]", "word=be"),
+        ("rename = { n = \"word\", word = \"n\" }", "word=1, n=to"),
+        ("rename = { m = \"n\" }; cast = { m = \"string\" }; drop = [\"word\"]", "m=1"),
+    ] {
+        let out = bench().out(&steps(&[&format!("op = \"select\"; {arguments}")]));
+        assert_eq!((out.len(), &*out[0]), (7, wanted), "{arguments}");
+    }
+}
+
+#[test]
+fn select_reports_all_that_is_wrong() {
+    let arguments = "columns = [\"m\", \"n\", \"n\"]; drop = [\"x\"]; cast = { n = \"timestamp\", word = \"int\" }";
+    let problems = bench().problems(&steps(&[&format!("op = \"select\"; {arguments}")]));
+    let wanted = [
+        "no column \"m\"",
+        "no column \"x\"",
+        "column \"n\" is int64, which cannot be cast to timestamp",
+        "no column \"word\"",
+        "unknown type \"int\"",
+        "two columns are called \"n\"",
+    ];
+    assert_eq!(problems.len(), wanted.len(), "{problems:?}");
+    for (problem, wanted) in problems.iter().zip(wanted) {
+        assert!(problem.contains(wanted), "{problem}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_cast_is_a_failed_row() {
+    let rows = table("a: string, b: string", &["1,x", "2,2", ",3"]);
+    let bench = Bench::default().source("in", [rows]);
+    let step = "op = \"select\"; cast = { a = \"int64\", b = \"int32\" }";
+    let out = bench.out(&steps(&[&format!("{step}; on_error = \"skip\"")]));
+    assert_eq!(out, ["a=2, b=2", "a=null, b=3"]);
+    let flow = steps(&[step, "op = \"output\"; sink = { memory = \"out\" }"]);
+    assert_eq!(bench.run(&flow, 1).error(), "step \"s0\", 000:1: column \"b\": \"x\" is no int32");
+}

@@ -1,0 +1,201 @@
+//! Folds over groups of rows.
+
+use super::bindings::{fold, types, wire};
+use super::convert::Columns;
+use super::identify::Interface;
+use super::instance::Guest;
+use super::open::{self, Target};
+use super::schema::{self, Visible};
+use super::validate::{self, Lie, lie};
+use crate::dataflow::error::LogicError;
+use crate::dataflow::user_fn::{Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, RowError};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use std::sync::Arc;
+use wasmtime::component::TypedFunc;
+
+/// How much of encoded states is handed over in one call of `restore`.
+const RESTORED: usize = 32 << 20;
+
+/// Opens a fold in a throw-away instance.
+///
+/// # Errors
+/// The fold refuses the schema or the configuration, or fails.
+pub(super) fn open(target: Target, input: &Schema) -> Result<OpenFold, LogicError> {
+    let visible = Visible::of(input);
+    let (_, _, _, shape) = open_in(target.throw_away()?, &target, &visible)?;
+    let Shape { output, reads, state_version } = shape.clone();
+    let factory = Arc::new(Factory { shared: Arc::new(Shared { target, visible, shape }) });
+    Ok(OpenFold { output, reads, state_version, factory })
+}
+
+/// What a fold said of itself when it was opened.
+#[derive(Clone, Debug, PartialEq)]
+struct Shape {
+    output: SchemaRef,
+    reads: Vec<usize>,
+    state_version: u32,
+}
+
+struct Shared {
+    target: Target,
+    visible: Visible,
+    shape: Shape,
+}
+
+struct Factory {
+    shared: Arc<Shared>,
+}
+
+impl FoldFactory for Factory {
+    fn instantiate(&self, cx: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError> {
+        let Shared { target, visible, shape } = &*self.shared;
+        let (mut guest, calls, handle, opened) = open_in(target.instance(cx)?, target, visible)?;
+        open::same(shape, &opened).map_err(|lie| guest.caught(lie))?;
+        let update = guest.function(Interface::Fold, "update")?;
+        Ok(Box::new(Fold { guest, calls, update, handle, shared: Arc::clone(&self.shared) }))
+    }
+}
+
+fn open_in(
+    mut guest: Guest,
+    target: &Target,
+    visible: &Visible,
+) -> Result<(Guest, fold::Guest, u32, Shape), LogicError> {
+    let indices = target.compiled.fold.as_ref().expect("the library checked that the interface is exported");
+    let calls = guest.load(|store, instance| indices.load(store, instance))?;
+    let opened = guest.ask(|store| calls.call_open(store, &target.info.name, &visible.schema, &target.config))?;
+    let handle = opened.handle;
+    let shape = shape(opened, visible).map_err(|lie| guest.caught(lie))?;
+    Ok((guest, calls, handle, shape))
+}
+
+fn shape(opened: fold::Opened, visible: &Visible) -> Result<Shape, Lie> {
+    if opened.state_version == 0 {
+        return lie!("the state version 0 for a fold; they start at 1");
+    }
+    Ok(Shape {
+        output: schema::schema(opened.output)?,
+        reads: visible.reads(&opened.reads)?,
+        state_version: opened.state_version,
+    })
+}
+
+type Update = TypedFunc<
+    (u32, &'static [u32], Option<&'static [u32]>, wire::Batch<'static>),
+    (Result<Vec<types::RowError>, types::Error>,),
+>;
+
+struct Fold {
+    guest: Guest,
+    calls: fold::Guest,
+    update: Update,
+    handle: u32,
+    shared: Arc<Shared>,
+}
+
+impl Fold {
+    /// Runs `work` and accounts for its time.
+    fn measured<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let started = self.guest.started();
+        let result = work(self);
+        self.guest.account(started);
+        result
+    }
+}
+
+impl FoldFn for Fold {
+    fn update(
+        &mut self,
+        groups: &[u32],
+        index: Option<&[u32]>,
+        rows: &RecordBatch,
+    ) -> Result<Vec<RowError>, LogicError> {
+        self.measured(|fold| {
+            let columns = Columns::of(rows, &fold.shared.shape.reads)?;
+            let (guest, update, handle) = (&mut fold.guest, &fold.update, fold.handle);
+            let errors =
+                columns.lend(|batch| guest.ask(|store| Ok(update.call(store, (handle, groups, index, batch))?.0)))?;
+            validate::row_errors(errors, groups.len()).map_err(|lie| guest.caught(lie))
+        })
+    }
+
+    fn merge(&mut self, into: &[u32], from: &[u32]) -> Result<(), LogicError> {
+        self.measured(|fold| fold.guest.ask(|store| fold.calls.call_merge(store, fold.handle, into, from)))
+    }
+
+    fn finish(&mut self, groups: &[u32]) -> Result<Finished, LogicError> {
+        self.measured(|fold| {
+            let finished = fold.guest.ask(|store| fold.calls.call_finish(store, fold.handle, groups))?;
+            check(finished, groups.len(), &fold.shared.shape.output).map_err(|lie| fold.guest.caught(lie))
+        })
+    }
+
+    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError> {
+        self.measured(|fold| {
+            let states = fold.guest.ask(|store| fold.calls.call_snapshot(store, fold.handle, groups))?;
+            validate::states(states, groups.len()).map_err(|lie| fold.guest.caught(lie))
+        })
+    }
+
+    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
+        assert_eq!(groups.len(), states.len(), "every group has a state");
+        self.measured(|fold| {
+            let mut from = 0;
+            while from < groups.len() {
+                let (count, packed) = pack(&states[from..])?;
+                let groups = &groups[from..from + count];
+                fold.guest.ask(|store| fold.calls.call_restore(store, fold.handle, groups, &packed))?;
+                from += count;
+            }
+            Ok(())
+        })
+    }
+
+    fn release(&mut self, groups: &[u32]) -> Result<(), LogicError> {
+        self.measured(|fold| fold.guest.call(|store| fold.calls.call_release(store, fold.handle, groups)))
+    }
+}
+
+fn check(finished: fold::Finished, groups: usize, output: &SchemaRef) -> Result<Finished, Lie> {
+    let errors = validate::row_errors(finished.errors, groups)?;
+    let rows = validate::rows(finished.rows, output)?;
+    if rows.num_rows() != groups - errors.len() {
+        return lie!("{} rows for {groups} groups of which {} failed", rows.num_rows(), errors.len());
+    }
+    Ok(Finished { rows, errors })
+}
+
+/// Puts the first states together, as many as may go over in one call and at least one.
+fn pack(states: &[Vec<u8>]) -> Result<(usize, types::VarSize), LogicError> {
+    let mut packed = types::VarSize { offsets: vec![0], data: Vec::new() };
+    for state in states {
+        if packed.offsets.len() > 1 && packed.data.len() + state.len() > RESTORED {
+            break;
+        }
+        packed.data.extend(state);
+        let end = i32::try_from(packed.data.len());
+        packed.offsets.push(end.map_err(|_| LogicError::user("the state of a key is larger than 2 GiB"))?);
+    }
+    Ok((packed.offsets.len() - 1, packed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_restored_in_calls_of_bounded_size() {
+        let half = vec![0; RESTORED / 2];
+        let states = [half.clone(), half.clone(), vec![1], vec![0; RESTORED + 1], vec![2]];
+        let mut counts = Vec::new();
+        let mut from = 0;
+        while from < states.len() {
+            let (count, packed) = pack(&states[from..]).unwrap();
+            assert_eq!(*packed.offsets.last().unwrap() as usize, packed.data.len());
+            counts.push(count);
+            from += count;
+        }
+        assert_eq!(counts, [2, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,17 @@
+//! End-to-end tests: the real program on real files.
+
+// What the others share: temporary folders, the program, plugins built once.
+mod support;
+
+// Commands other than run.
+mod cli;
+// `wxhost check` on every flow of tests/check, compared with the text beside it.
+mod check;
+// Every folder of tests/flows as a flow, with one worker and with three.
+mod flows;
+// `wxhost new`, up to a flow that runs.
+mod new;
+// Plugins that are none.
+mod plugins;
+// Who may import whom, how long files are, what every declaration has.
+mod tidy;

@@ -1,0 +1,281 @@
+//! The functions that the benchmarks run as a plugin, over the same workloads as the other engines.
+
+use std::borrow::Cow;
+
+use wxhost_guest::prelude::*;
+
+/// Splits a line into words and makes them lower case, as the word count does, for ASCII and without a regular
+/// expression.
+#[flat_map]
+fn tokens(line: &str) -> Tokens<'_> {
+    Tokens { rest: line }
+}
+
+/// The words of a line.
+pub struct Tokens<'a> {
+    rest: &'a str,
+}
+
+/// The bytes that part words: white space, `!,.?":;` and digits.
+static SEPARATORS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(
+            byte as u8,
+            b' ' | b'\t'..=b'\r' | b'!' | b',' | b'.' | b'?' | b'"' | b':' | b';' | b'0'..=b'9'
+        );
+        byte += 1;
+    }
+    table
+};
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Cow<'a, str>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Cow<'a, str>> {
+        let bytes = self.rest.as_bytes();
+        let start = bytes.iter().position(|byte| !SEPARATORS[*byte as usize])?;
+        let mut has_upper = false;
+        let mut end = start;
+        while end < bytes.len() && !SEPARATORS[bytes[end] as usize] {
+            has_upper |= bytes[end].is_ascii_uppercase();
+            end += 1;
+        }
+        // Separators are ASCII, so both ends are between characters.
+        let word = &self.rest[start..end];
+        self.rest = &self.rest[end..];
+        Some(if has_upper { Cow::Owned(word.to_ascii_lowercase()) } else { Cow::Borrowed(word) })
+    }
+}
+
+/// Makes a line upper case.
+#[map]
+fn upper(line: &str) -> String {
+    line.to_uppercase()
+}
+
+#[derive(Row)]
+struct Address<'a> {
+    email: &'a str,
+}
+
+#[derive(Row)]
+struct Masked {
+    email: String,
+}
+
+/// Hides the name in an e-mail address.
+#[map(extend)]
+fn mask_email(row: Address<'_>) -> Masked {
+    let domain = domain(row.email);
+    let mut email = String::with_capacity(domain.len() + 7);
+    email.push_str("******@");
+    email.push_str(domain);
+    Masked { email }
+}
+
+/// Drops the rows whose e-mail address is of bytewax.
+#[filter]
+fn not_bytewax(row: Address<'_>) -> bool {
+    !domain(row.email).contains("bytewax")
+}
+
+fn domain(email: &str) -> &str {
+    email.rsplit_once('@').map_or(email, |(_, domain)| domain)
+}
+
+#[derive(Row)]
+struct Event<'a> {
+    event_timestamp: &'a str,
+}
+
+#[derive(Row)]
+struct Day {
+    year: i32,
+    month: u32,
+    day: u32,
+}
+
+/// Adds year, month and day of a time that is written like `2023-01-01T...`.
+#[map(extend)]
+fn date_columns(event: Event<'_>) -> Result<Day> {
+    let digit = |byte: u8| u32::from(byte.wrapping_sub(b'0'));
+    match event.event_timestamp.as_bytes() {
+        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, ..]
+            if [y1, y2, y3, y4, m1, m2, d1, d2].iter().all(|byte| byte.is_ascii_digit()) =>
+        {
+            Ok(Day {
+                year: (digit(*y1) * 1000 + digit(*y2) * 100 + digit(*y3) * 10 + digit(*y4)) as i32,
+                month: digit(*m1) * 10 + digit(*m2),
+                day: digit(*d1) * 10 + digit(*d2),
+            })
+        }
+        _ => Err(Error::user(format!("{:?} does not start with a date", event.event_timestamp))),
+    }
+}
+
+/// The row of the boundary benchmark.
+#[derive(Row, Debug, Clone, Copy, PartialEq)]
+pub struct Visit<'a> {
+    /// Who.
+    pub user: &'a str,
+    /// Where.
+    pub page: &'a str,
+    /// When.
+    pub ts: i64,
+    /// How much.
+    pub value: i64,
+}
+
+/// Makes work that is small beside the crossing of a row. The host's benchmark calls it natively for comparison.
+#[inline]
+pub fn visit_kernel(visit: Visit<'_>) -> Visit<'_> {
+    Visit {
+        user: visit.user.strip_prefix("user-").unwrap_or(visit.user),
+        page: visit.page.trim_end_matches('/'),
+        ts: visit.ts / 1000,
+        value: visit.value.wrapping_mul(31).wrapping_add(visit.ts),
+    }
+}
+
+/// Runs the kernel of the boundary benchmark.
+#[map]
+fn boundary(visit: Visit<'_>) -> Visit<'_> {
+    visit_kernel(visit)
+}
+
+/// Counts and adds up the column `value`.
+#[derive(Default, State)]
+struct CountSum {
+    count: u64,
+    sum: i64,
+}
+
+#[derive(Row)]
+struct IntegerValue {
+    value: i64,
+}
+
+#[derive(Row)]
+struct CountedSum {
+    count: u64,
+    sum: i64,
+}
+
+impl Fold for CountSum {
+    type In<'a> = IntegerValue;
+    type Out = CountedSum;
+
+    #[inline]
+    fn fold(&mut self, row: IntegerValue) {
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(row.value);
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
+    fn finish(&self) -> CountedSum {
+        CountedSum { count: self.count, sum: self.sum }
+    }
+}
+
+/// Counts, adds up and finds the largest of the column `value`, in floating point.
+#[derive(State)]
+struct CountSumMax {
+    count: u64,
+    sum: f64,
+    max: f64,
+}
+
+impl Default for CountSumMax {
+    fn default() -> Self {
+        Self { count: 0, sum: 0.0, max: f64::NEG_INFINITY }
+    }
+}
+
+#[derive(Row)]
+struct FloatValue {
+    value: f64,
+}
+
+#[derive(Row)]
+struct Statistics {
+    count: u64,
+    sum: f64,
+    max: f64,
+}
+
+impl Fold for CountSumMax {
+    type In<'a> = FloatValue;
+    type Out = Statistics;
+
+    #[inline]
+    fn fold(&mut self, row: FloatValue) {
+        self.count += 1;
+        self.sum += row.value;
+        self.max = self.max.max(row.value);
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
+    fn finish(&self) -> Statistics {
+        Statistics { count: self.count, sum: self.sum, max: self.max }
+    }
+}
+
+plugin!(tokens, upper, mask_email, not_bytewax, date_columns, boundary, CountSum, CountSumMax);
+
+#[cfg(test)]
+mod tests {
+    use wxhost_guest::testing::{self, transform};
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_those_of_the_word_count() {
+        let output = transform::<tokens>().run(["To be, or NOT\tto be: 2x", "", "..."]);
+        assert_eq!(output.texts(), ["to", "be", "or", "not", "to", "be", "x"]);
+    }
+
+    #[test]
+    fn rows_of_bytewax_are_masked_and_dropped() {
+        let rows =
+            || [Address { email: "a@b.io" }, Address { email: "bytewax@c.io" }, Address { email: "x@bytewax.io" }];
+        assert_eq!(transform::<not_bytewax>().run(rows()).parents, [0, 1]);
+        assert_eq!(transform::<mask_email>().run(rows()).rows[1]["email"], "******@c.io");
+    }
+
+    #[test]
+    fn dates_are_read_from_their_text() {
+        let output = transform::<date_columns>()
+            .run([Event { event_timestamp: "2023-01-31T00:00:00Z" }, Event { event_timestamp: "x" }]);
+        assert_eq!((&output.rows[0]["year"], &output.rows[0]["day"]), (&2023.into(), &31.into()));
+        assert_eq!(output.errors, [(1, "\"x\" does not start with a date".to_owned())]);
+    }
+
+    #[test]
+    fn the_boundary_map_runs_the_kernel() {
+        let visit = Visit { user: "user-7", page: "/a/", ts: 5000, value: 2 };
+        let output = transform::<boundary>().run([visit]);
+        assert_eq!(output.json_lines(), r#"{"page":"/a","ts":5,"user":"7","value":5062}"#);
+    }
+
+    #[test]
+    fn the_folds_count() {
+        let mut sums = testing::fold::<CountSum>();
+        sums.update("a", testing::json(r#"{"value": 1} {"value": 2}"#));
+        assert_eq!(sums.finish("a").to_string(), r#"{"count":2,"sum":3}"#);
+        let mut statistics = testing::fold::<CountSumMax>();
+        statistics.update("a", testing::json(r#"{"value": 1.5} {"value": -2.5}"#));
+        assert_eq!(statistics.finish("a").to_string(), r#"{"count":2,"max":1.5,"sum":-1.0}"#);
+    }
+}

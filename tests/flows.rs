@@ -1,0 +1,111 @@
+//! Every folder of `tests/flows` is a case:
+//!
+//! - `flow.toml` and its inputs; `stdin`, where the flow reads that,
+//! - `expected.stdout` and `expected/PATH`: what the flow writes, all of it and nothing else,
+//! - `expected.exit` (default 0) and `expected.stderr`, of which each line occurs in what is written there,
+//! - `ordered`, if the order of lines is part of the result with one worker.
+//!
+//! Each runs with one and with three workers, in a copy of its folder. UPDATE_EXPECT=1 writes what one worker wrote.
+
+use crate::support::{Done, copy_folder, entries, expect_file, files_below, plugins, root, temp_dir, wxhost};
+use std::path::Path;
+
+#[test]
+fn every_flow_gives_the_same_with_one_worker_and_with_three() {
+    let only = std::env::var("FLOW").ok();
+    let mut failed = Vec::new();
+    for case in entries(&root().join("tests/flows")) {
+        let name = case.file_name().unwrap().to_str().unwrap();
+        if only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
+        for workers in [1, 3] {
+            if let Err(message) = run_case(&case, workers) {
+                failed.push(format!("=== {name} with {workers} workers: {message}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} runs failed\n{}", failed.len(), failed.join("\n"));
+}
+
+fn run_case(case: &Path, workers: usize) -> Result<(), String> {
+    let text = std::fs::read_to_string(case.join("flow.toml")).map_err(|error| format!("flow.toml: {error}"))?;
+    let dir = temp_dir();
+    copy_folder(case, dir.path());
+    std::fs::remove_dir_all(dir.path().join("expected")).ok();
+    let before = files_below(dir.path());
+    let mut call = wxhost(&format!("run flow.toml --summary=never -w {workers}")).dir(dir.path());
+    if text.contains("env:PLUGINS") {
+        call = call.env("PLUGINS", plugins::folder());
+    }
+    let done = call.stdin(std::fs::read(case.join("stdin")).unwrap_or_default()).run();
+    let written: Vec<String> = files_below(dir.path()).into_iter().filter(|file| !before.contains(file)).collect();
+    if workers == 1 && std::env::var_os("UPDATE_EXPECT").is_some() {
+        update(case, dir.path(), &done, &written);
+        return Ok(());
+    }
+    let is_ordered = workers == 1 && case.join("ordered").exists();
+    compare(case, dir.path(), &done, &written, is_ordered).map_err(|what| format!("{what}\n{}", done.describe()))
+}
+
+fn compare(case: &Path, dir: &Path, done: &Done, written: &[String], is_ordered: bool) -> Result<(), String> {
+    let expected = |name: &str| std::fs::read_to_string(case.join(name)).ok();
+    let code: i32 = expected("expected.exit").map_or(0, |code| code.trim().parse().unwrap());
+    if done.code != Some(code) {
+        return Err(format!("wanted exit {code}"));
+    }
+    if done.stderr.contains("panicked") {
+        return Err("something panicked".to_owned());
+    }
+    let wanted_stderr = expected("expected.stderr").unwrap_or_default();
+    if wanted_stderr.is_empty() && !done.stderr.is_empty() {
+        return Err("wanted nothing on stderr".to_owned());
+    }
+    if let Some(line) = wanted_stderr.lines().find(|line| !done.stderr.contains(*line)) {
+        return Err(format!("stderr lacks: {line}"));
+    }
+    same("stdout", &expected("expected.stdout").unwrap_or_default(), &done.stdout, is_ordered)?;
+    let wanted = files_below(&case.join("expected"));
+    if wanted != written {
+        return Err(format!("wanted the files {wanted:?}, written were {written:?}"));
+    }
+    for name in wanted {
+        let read = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        same(&name, &read(&case.join("expected").join(&name)), &read(&dir.join(&name)), is_ordered)?;
+    }
+    Ok(())
+}
+
+fn same(what: &str, wanted: &str, written: &str, is_ordered: bool) -> Result<(), String> {
+    let lines = |text: &str| {
+        let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+        if !is_ordered {
+            lines.sort();
+        }
+        lines
+    };
+    if lines(wanted) == lines(written) {
+        return Ok(());
+    }
+    let cut = |text: &str| text.chars().take(4000).collect::<String>();
+    Err(format!("{what} is not what is expected\n--- wanted\n{}\n--- written\n{}", cut(wanted), cut(written)))
+}
+
+fn update(case: &Path, dir: &Path, done: &Done, written: &[String]) {
+    let text_or_none = |name: &str, text: &str| match text {
+        "" => drop(std::fs::remove_file(case.join(name))),
+        text => expect_file(&case.join(name), text),
+    };
+    text_or_none("expected.stdout", &done.stdout);
+    text_or_none("expected.stderr", &done.stderr.replace(dir.to_str().unwrap(), ""));
+    match done.code {
+        Some(0) => text_or_none("expected.exit", ""),
+        code => text_or_none("expected.exit", &format!("{}\n", code.unwrap_or(-1))),
+    }
+    std::fs::remove_dir_all(case.join("expected")).ok();
+    for name in written {
+        let target = case.join("expected").join(name);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(dir.join(name), target).unwrap();
+    }
+}
