@@ -22,6 +22,7 @@ const SOURCES: &[(&str, &str)] = files! { "guest-sdk":
     "macros/src/row.rs"
     "macros/src/state.rs"
     "src/bindings.rs"
+    "src/columns.rs"
     "src/config.rs"
     "src/error.rs"
     "src/exports.rs"
