@@ -46,7 +46,7 @@ struct Limit {
     /// The least value that is kept.
     #[serde(default)]
     least: i64,
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only its key matters")]
     note: Option<String>,
 }
 

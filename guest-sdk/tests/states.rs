@@ -61,10 +61,7 @@ struct TopPlayers {
 #[derive(Saved, Debug, PartialEq)]
 enum Mode {
     Plain,
-    #[allow(dead_code)]
-    Weighted {
-        by: f32,
-    },
+    Weighted { by: f32 },
 }
 
 impl From<&Top> for TopPlayers {

@@ -41,7 +41,13 @@ fn limits() -> [(&'static str, StepLimits); 2] {
 }
 
 fn cx() -> InstanceCx {
-    InstanceCx { step: "bench".into(), worker: WorkerIndex(0), env: real::env(), meter: Arc::default() }
+    InstanceCx {
+        step: "bench".into(),
+        worker: WorkerIndex(0),
+        run_id: "bench".into(),
+        env: real::env(),
+        meter: Arc::default(),
+    }
 }
 
 fn columns() -> SchemaRef {

@@ -80,6 +80,8 @@ fn build_by_cargo(dir: &Path) -> Result<PathBuf, FunctionError> {
     {
         cargo.env_remove(name);
     }
+    // Names stay, for backtraces; line tables would be nine tenths of the file.
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false").env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     if std::env::var_os(RUSTFLAGS).is_none() {
         cargo.env(RUSTFLAGS, "-Ctarget-feature=+simd128");
     }

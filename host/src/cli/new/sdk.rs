@@ -12,6 +12,7 @@ macro_rules! files {
 /// Path below `guest-sdk` and text. A test compares the list with the folder.
 const SOURCES: &[(&str, &str)] = files! { "guest-sdk":
     "Cargo.toml"
+    "README.md"
     "macros/Cargo.toml"
     "macros/src/attributes.rs"
     "macros/src/config.rs"
@@ -31,7 +32,9 @@ const SOURCES: &[(&str, &str)] = files! { "guest-sdk":
     "src/host.rs"
     "src/json.rs"
     "src/lib.rs"
-    "src/read.rs"
+    "src/read/mod.rs"
+    "src/read/rows.rs"
+    "src/read/values.rs"
     "src/schema.rs"
     "src/sink.rs"
     "src/source.rs"
@@ -48,7 +51,8 @@ const SOURCES: &[(&str, &str)] = files! { "guest-sdk":
     "src/testing/transforms.rs"
     "src/time.rs"
     "src/transform.rs"
-    "src/write.rs"
+    "src/write/mod.rs"
+    "src/write/values.rs"
 };
 
 /// Path below `wit` and text.
