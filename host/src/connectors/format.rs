@@ -130,11 +130,7 @@ impl SourceFormatArgs {
         problems.into_result(())?;
         match (format, columns) {
             (Name::Lines, _) => Ok(SourceFormat::Lines),
-            (Name::Json, Columns::Given(columns)) => {
-                let schema = schema_of(&columns);
-                JsonDecoder::columns(&schema).map_err(|error| self.refused(cx, &error))?;
-                Ok(SourceFormat::Json(schema))
-            }
+            (Name::Json, Columns::Given(columns)) => self.given(cx, &columns),
             (Name::Json, Columns::Infer) => self.infer_json(cx, name, sample, notes),
             (Name::Json, _) => Ok(SourceFormat::JsonValues),
             (Name::Csv, columns) => self.csv(cx, name, columns, dialect, sample, notes),
@@ -180,6 +176,12 @@ impl SourceFormatArgs {
         }
     }
 
+    fn given(&self, cx: &ConnectorCx<'_>, columns: &[(String, Type)]) -> Result<SourceFormat, Diagnostics> {
+        let schema = schema_of(columns);
+        JsonDecoder::columns(&schema).map_err(|error| self.refused(cx, &error))?;
+        Ok(SourceFormat::Json(schema))
+    }
+
     fn infer_json(
         &self,
         cx: &ConnectorCx<'_>,
@@ -189,11 +191,21 @@ impl SourceFormatArgs {
     ) -> Result<SourceFormat, Diagnostics> {
         let Some(path) = sample else { return Err(self.no_sample(cx)) };
         let bytes = read_sample(cx, path, &mut LineFramer)?;
+        self.infer_rows(cx, name, &bytes, notes)
+    }
+
+    fn infer_rows(
+        &self,
+        cx: &ConnectorCx<'_>,
+        name: &str,
+        bytes: &[u8],
+        notes: &mut Vec<String>,
+    ) -> Result<SourceFormat, Diagnostics> {
         if bytes.trim_ascii().is_empty() {
             notes.push(format!("{name} has no rows to tell columns from: one column value: json"));
             return Ok(SourceFormat::JsonValues);
         }
-        match json::infer(&bytes) {
+        match json::infer(bytes) {
             Ok(columns) => {
                 let schema = schema_of(&columns);
                 notes.push(format!("columns told from the first lines of {name}: {}", describe(&schema)));
@@ -259,6 +271,25 @@ impl SourceFormatArgs {
         let message = format!("{}: the columns cannot be told before the flow runs", cx.what());
         let help = "write them: schema = { user = \"string\", value = \"float64\" }; or, for json, schema = \"json\"";
         Diagnostic::new("cannot-infer", message).at(self.span(cx)).help(help).into()
+    }
+}
+
+/// Finds the format of rows of JSON that are known when the flow is checked; their columns are told from all of them.
+///
+/// # Errors
+/// As for [`SourceFormatArgs::resolve`].
+pub(super) fn rows_format(
+    cx: &ConnectorCx<'_>,
+    schema: Option<Node>,
+    name: &str,
+    rows: &[u8],
+    notes: &mut Vec<String>,
+) -> Result<SourceFormat, Diagnostics> {
+    let args = SourceFormatArgs { format: None, schema, delimiter: None, header: None };
+    match args.columns(cx, Name::Json)? {
+        Columns::Given(columns) => args.given(cx, &columns),
+        Columns::Infer => args.infer_rows(cx, name, rows, notes),
+        Columns::Json | Columns::Text => Ok(SourceFormat::JsonValues),
     }
 }
 

@@ -6,18 +6,31 @@
 
 mod args;
 mod blocks;
+mod demo;
 mod dir;
 mod file;
 mod format;
+mod parquet;
 mod paths;
+mod plugin;
 mod staged;
 mod stdio;
+mod testing;
 mod text_sink;
 
 use crate::catalog::connector::Connector;
 
 /// All connectors, in documentation order.
-pub const CONNECTORS: &[&dyn Connector] = &[&file::FileConnector, &dir::Dir, &stdio::Stdin, &stdio::Stdout];
+pub const CONNECTORS: &[&dyn Connector] = &[
+    &file::FileConnector,
+    &dir::Dir,
+    &stdio::Stdin,
+    &stdio::Stdout,
+    &parquet::Parquet,
+    &demo::Demo,
+    &testing::Testing,
+    &plugin::Plugin,
+];
 
 #[cfg(test)]
 mod tests;

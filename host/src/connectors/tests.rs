@@ -1,5 +1,7 @@
 //! Small flows from a connector to a connector.
 
+mod events;
+mod parquet;
 mod text;
 
 use super::CONNECTORS;

@@ -34,6 +34,8 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     pub spawner: Arc<dyn Spawner>,
     pub random: Arc<dyn Random>,
+    /// The clock once more, where it is one that can be set.
+    pub script: Option<Arc<scripted::ScriptedClock>>,
 }
 
 /// The real surroundings: the machine's clock, threads and randomness.
@@ -90,6 +92,84 @@ pub mod real {
             clock: Arc::new(MachineClock { started: std::time::Instant::now() }),
             spawner: Arc::new(Threads),
             random: Arc::new(Entropy { state: RandomState::new(), counter: AtomicU64::new(0) }),
+            script: None,
+        }
+    }
+}
+
+/// Surroundings whose time stands still unless it is set, for tests.
+pub mod scripted {
+    use super::{Clock, Env, Random, real};
+    use crate::data::time::Instant;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+    use std::time::Duration;
+
+    /// A clock that is set by hand, and only forward.
+    #[derive(Debug)]
+    pub struct ScriptedClock {
+        started: Instant,
+        now: AtomicI64,
+    }
+
+    impl ScriptedClock {
+        /// Makes a clock that stands at `now`.
+        pub fn new(now: Instant) -> Self {
+            ScriptedClock { started: now, now: AtomicI64::new(now.0) }
+        }
+
+        /// Sets the time; one that is past already changes nothing.
+        pub fn set(&self, now: Instant) {
+            self.now.fetch_max(now.0, Ordering::AcqRel);
+        }
+
+        /// Lets time go by.
+        pub fn advance(&self, by: Duration) {
+            self.set(self.now().after(by));
+        }
+    }
+
+    impl Clock for ScriptedClock {
+        fn now(&self) -> Instant {
+            Instant(self.now.load(Ordering::Acquire))
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.now().since(self.started)
+        }
+    }
+
+    /// Counts, so that what is random is the same in every run.
+    struct Counter(AtomicU64);
+
+    impl Random for Counter {
+        fn next(&self) -> u64 {
+            self.0.fetch_add(1, Ordering::Relaxed)
+        }
+    }
+
+    /// Makes surroundings whose clock stands at `now`; threads are the machine's.
+    pub fn env(now: Instant) -> Env {
+        let clock = Arc::new(ScriptedClock::new(now));
+        Env {
+            clock: clock.clone(),
+            random: Arc::new(Counter(AtomicU64::new(0))),
+            script: Some(clock),
+            spawner: real::env().spawner,
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_scripted_clock_only_goes_forward() {
+            let clock = ScriptedClock::new(Instant(5));
+            clock.set(Instant(9));
+            clock.set(Instant(7));
+            clock.advance(Duration::from_micros(1));
+            assert_eq!((clock.now(), clock.elapsed()), (Instant(10), Duration::from_micros(5)));
         }
     }
 }

@@ -160,6 +160,10 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
                 }
                 true
             });
+            if parts.iter().any(|part| part.drain == Some(ticks.time())) {
+                // A reader that waits for its rows to be through the flow must not wait for the tick to grow old.
+                ticks.next(Tick(ticks.time()).next());
+            }
             ticks.advance();
             if parts.is_empty() {
                 ticks.end();
@@ -183,13 +187,21 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
 struct Part {
     name: PartitionId,
     decoder: Option<Box<dyn Decoder>>,
-    asks: Sender<()>,
+    asks: Sender<Ask>,
     answers: Receiver<Result<Read, LogicError>>,
     /// The number of the next source row.
     next_row: u64,
     idle_until: Option<Instant>,
     /// The tick that must be through before the reader is asked again.
     drain: Option<u64>,
+}
+
+/// What a worker says to the thread that reads.
+enum Ask {
+    /// Read ahead; void while the reader waits.
+    More,
+    /// What the reader waited for has come; read.
+    Resume,
 }
 
 enum Polled {
@@ -200,12 +212,18 @@ enum Polled {
 
 impl Part {
     fn start(name: PartitionId, part: PartReader, env: &Env, activator: SyncActivator) -> Result<Part, LogicError> {
-        let (asks, asked) = bounded::<()>(AHEAD);
+        // Room for those that a waiting reader has yet to pass over.
+        let (asks, asked) = bounded::<Ask>(2 * AHEAD + 2);
         let (answer, answers) = bounded(AHEAD);
         let mut reader = part.reader;
         let body = Box::new(move || {
-            while asked.recv().is_ok() {
+            let mut waits = false;
+            while let Ok(ask) = asked.recv() {
+                if waits && matches!(ask, Ask::More) {
+                    continue;
+                }
                 let read = reader.read();
+                waits = matches!(read, Ok(Read::Idle(_) | Read::Drained));
                 let last = !matches!(read, Ok(Read::Piece { .. } | Read::Idle(_) | Read::Drained));
                 let taken = answer.send(read).is_ok();
                 // The worker may be gone already, and then there is nobody to wake.
@@ -222,9 +240,16 @@ impl Part {
         env.spawner.spawn(&thread, body).map_err(|error| LogicError::io("cannot start a thread", &error))?;
         for _ in 0..AHEAD {
             // There is room for as many.
-            asks.try_send(()).ok();
+            asks.try_send(Ask::More).ok();
         }
         Ok(Part { name, decoder: part.decoder, asks, answers, next_row: 0, idle_until: None, drain: None })
+    }
+
+    fn resume(&mut self) {
+        self.asks.try_send(Ask::Resume).ok();
+        for _ in 1..AHEAD {
+            self.asks.try_send(Ask::More).ok();
+        }
     }
 
     fn poll(&mut self, env: &Env, ticks: &Ticks, reporter: &Reporter) -> Polled {
@@ -233,18 +258,18 @@ impl Part {
                 return Polled::Nothing;
             }
             self.idle_until = None;
-            self.asks.try_send(()).ok();
+            self.resume();
         }
         if let Some(tick) = self.drain {
             if !ticks.progress.is_past(tick) {
                 return Polled::Nothing;
             }
             self.drain = None;
-            self.asks.try_send(()).ok();
+            self.resume();
         }
         match self.answers.try_recv() {
             Ok(Ok(Read::Piece { data, position: _ })) => {
-                self.asks.try_send(()).ok();
+                self.asks.try_send(Ask::More).ok();
                 Polled::Piece(data)
             }
             Ok(Ok(Read::Idle(until))) => {
