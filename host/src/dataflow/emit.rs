@@ -5,6 +5,7 @@ use super::error::LogicError;
 use super::user_fn::RowError;
 use crate::data::batch::Batch;
 use crate::data::ids::StepId;
+use crate::data::time::Epoch;
 use crate::telemetry::meter::StepMeter;
 use std::sync::Arc;
 
@@ -72,12 +73,25 @@ impl RowErrors {
 pub struct Emit<'a> {
     given: &'a mut Vec<(usize, Batch)>,
     row_errors: &'a RowErrors,
+    epoch: Option<Epoch>,
 }
 
 impl<'a> Emit<'a> {
     /// Makes an empty one; `given` is where the driver finds the batches afterwards.
     pub fn new(given: &'a mut Vec<(usize, Batch)>, row_errors: &'a RowErrors) -> Self {
-        Emit { given, row_errors }
+        Emit { given, row_errors, epoch: None }
+    }
+
+    /// Says in which epoch.
+    #[must_use]
+    pub fn at(mut self, epoch: Epoch) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// The epoch of the batch that is handled, where the driver tells it: those of stateless steps do.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// Hands a batch to an output port, by its index. A batch without rows goes nowhere.
