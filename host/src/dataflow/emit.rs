@@ -53,8 +53,12 @@ impl RowErrors {
                 let letters: Vec<DeadLetter> = letters.collect();
                 let failed = self.meter.failed(letters.len() as u64);
                 if let Some(max) = self.max_errors.filter(|&max| failed > max) {
-                    let message = format!("more than {max} rows failed, the last one with: {first_message}");
-                    return Err(LogicError::user(message).at(first_place).help("raise max_errors, or mend the rows"));
+                    // The one that was too many, unless other workers came in between.
+                    let before = failed - letters.len() as u64;
+                    let last = usize::try_from(max.saturating_sub(before)).ok().and_then(|at| letters.get(at));
+                    let (place, what) = last.map_or((first_place, &first_message), |it| (it.place(), &it.message));
+                    let message = format!("more than {max} rows failed, the last one with: {what}");
+                    return Err(LogicError::user(message).at(place).help("raise max_errors, or mend the rows"));
                 }
                 if let Some(port) = self.port {
                     given.push((port, dead_letter::batch(&self.step, &letters)?));
