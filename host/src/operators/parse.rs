@@ -50,8 +50,8 @@ impl Operator for Parse {
 - `as = "json"` with a `schema` reads objects: their members are the columns that the table names, and replace the row,
   or stand beside its columns with `keep = true`. Members that are not named are skipped, missing ones are null.
 - `as = "json"` without a `schema` checks that the text is JSON and makes a column of type `json` of it.
-- `as = "timestamp"` reads instants in a `format`: `"rfc3339"` (default), `"unix_s"`, `"unix_ms"`, `"unix_us"` (also from
-  columns of integers), or a pattern of strftime such as `"%d/%m/%Y %H:%M:%S"`. Without a zone it is UTC.
+- `as = "timestamp"` reads instants in a `format`: `"rfc3339"` (default), `"unix_s"`, `"unix_ms"`, `"unix_us"` (these
+  also from columns of integers), or a pattern of strftime such as `"%d/%m/%Y %H:%M:%S"`. Without a zone it is UTC.
 - `as = "date"` reads days, `2022-01-02` or in a pattern.
 - Any other scalar type reads its values as `select` casts them.
 
