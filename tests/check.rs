@@ -55,8 +55,11 @@ fn programs_get_the_plan_and_the_problems_as_json() {
     );
     assert_eq!(plan["steps"][1]["from"], serde_json::json!([{ "name": "in", "step": "in", "port": "down" }]));
 
-    std::fs::write(dir.path().join("bad.toml"), good.replace("\"stdout\"", "\"nowhere\"").replace("\"input\"", "\"inptu\""))
-        .unwrap();
+    std::fs::write(
+        dir.path().join("bad.toml"),
+        good.replace("\"stdout\"", "\"nowhere\"").replace("\"input\"", "\"inptu\""),
+    )
+    .unwrap();
     let done = wxhost("check bad.toml --format json").dir(dir.path()).run().expect(78);
     assert_eq!(done.stdout, "");
     let problems: serde_json::Value = serde_json::from_str(&done.stderr).unwrap();
