@@ -12,6 +12,6 @@ mod flows;
 // `wxhost new`, up to a flow that runs.
 mod new;
 // Plugins that are none.
-mod plugins;
+mod refused_plugins;
 // Who may import whom, how long files are, what every declaration has.
 mod tidy;

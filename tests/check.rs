@@ -14,7 +14,7 @@ fn every_flow_has_the_plan_or_the_problems_beside_it() {
             call = call.env("PLUGINS", plugins::folder());
         }
         let done = call.run();
-        assert!(!done.stderr.contains("panicked"), "{name}: {}", done.describe());
+        assert!(!done.panicked(), "{name}: {}", done.describe());
         match done.code {
             Some(0) => {
                 assert_eq!(done.stderr, "", "{name}");

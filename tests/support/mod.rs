@@ -101,8 +101,13 @@ impl Done {
     #[track_caller]
     pub fn expect(self, code: i32) -> Done {
         assert_eq!(self.code, Some(code), "{}", self.describe());
-        assert!(!self.stderr.contains("panicked"), "{}", self.describe());
+        assert!(!self.panicked(), "{}", self.describe());
         self
+    }
+
+    /// Whether the program panicked. What a plugin says when it does stands behind the time or in a note.
+    pub fn panicked(&self) -> bool {
+        self.stderr.lines().any(|line| line.starts_with("thread '") && line.contains("panicked at"))
     }
 
     /// All of it, for messages.

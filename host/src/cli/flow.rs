@@ -55,7 +55,10 @@ impl FlowFile {
         let base = self.path.parent().map(Path::to_owned).unwrap_or_default();
         let functions = Functions::open(&spec.plugins, &base, env, &mut problems)?;
         let cx = FlowCx { catalog: CATALOG, functions: &functions, plugins: &spec.plugins, base: &base };
-        let plan = problems.take(plan::check(&spec, &self.text, cx));
+        let checked = plan::check(&spec, &self.text, cx);
+        // Where a variable has no value, what the plan says of the text that names it is no news.
+        let is_news = |problem: &Diagnostic| !problem.message.contains("${env:");
+        let plan = problems.take(checked.map_err(|more| more.into_iter().filter(is_news).collect()));
         match plan {
             Some(plan) if problems.is_empty() => Ok(Planned { spec, plan, library: functions.library }),
             _ => Err(self.refused(problems)),

@@ -5,6 +5,7 @@ use super::error::LogicError;
 use super::user_fn::RowError;
 use crate::data::batch::Batch;
 use crate::data::ids::StepId;
+use crate::data::time::Epoch;
 use crate::telemetry::meter::StepMeter;
 use std::sync::Arc;
 
@@ -52,8 +53,12 @@ impl RowErrors {
                 let letters: Vec<DeadLetter> = letters.collect();
                 let failed = self.meter.failed(letters.len() as u64);
                 if let Some(max) = self.max_errors.filter(|&max| failed > max) {
-                    let message = format!("more than {max} rows failed, the last one with: {first_message}");
-                    return Err(LogicError::user(message).at(first_place).help("raise max_errors, or mend the rows"));
+                    // The one that was too many, unless other workers came in between.
+                    let before = failed - letters.len() as u64;
+                    let last = usize::try_from(max.saturating_sub(before)).ok().and_then(|at| letters.get(at));
+                    let (place, what) = last.map_or((first_place, &first_message), |it| (it.place(), &it.message));
+                    let message = format!("more than {max} rows failed, the last one with: {what}");
+                    return Err(LogicError::user(message).at(place).help("raise max_errors, or mend the rows"));
                 }
                 if let Some(port) = self.port {
                     given.push((port, dead_letter::batch(&self.step, &letters)?));
@@ -68,12 +73,25 @@ impl RowErrors {
 pub struct Emit<'a> {
     given: &'a mut Vec<(usize, Batch)>,
     row_errors: &'a RowErrors,
+    epoch: Option<Epoch>,
 }
 
 impl<'a> Emit<'a> {
     /// Makes an empty one; `given` is where the driver finds the batches afterwards.
     pub fn new(given: &'a mut Vec<(usize, Batch)>, row_errors: &'a RowErrors) -> Self {
-        Emit { given, row_errors }
+        Emit { given, row_errors, epoch: None }
+    }
+
+    /// Says in which epoch.
+    #[must_use]
+    pub fn at(mut self, epoch: Epoch) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// The epoch of the batch that is handled, where the driver tells it: those of stateless steps do.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// Hands a batch to an output port, by its index. A batch without rows goes nowhere.

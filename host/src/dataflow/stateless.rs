@@ -6,6 +6,7 @@ use super::error::LogicError;
 use super::exchange::InTurn;
 use super::packet::Packet;
 use crate::data::batch::Batch;
+use crate::data::time::Tick;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
@@ -24,7 +25,8 @@ pub fn stateless<'s>(cx: &BuildCx<'s>, ups: Vec<Stream<'s>>, ports: usize, logic
     build(cx, ups, ports, || Pipeline, logic)
 }
 
-/// As [`stateless`], on batches spread over all workers in turn.
+/// As [`stateless`], on batches spread over all workers in turn. Their schema must be registered with
+/// [`super::wire::register`].
 pub fn redistributed<'s>(cx: &BuildCx<'s>, up: Stream<'s>, ports: usize, logic: impl Stateless) -> Vec<Stream<'s>> {
     let first = cx.worker().0;
     build(cx, vec![up], ports, || DistributorPact(move |_| InTurn::new(first)), logic)
@@ -54,7 +56,8 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
                 input.for_each(|time, packet| {
                     let Some(batch) = packet.take().filter(|_| !reporter.is_stopped()) else { return };
                     meter.took(batch.num_rows() as u64);
-                    if let Err(error) = logic.on_batch(port, batch, &mut Emit::new(&mut given, &row_errors)) {
+                    let mut out = Emit::new(&mut given, &row_errors).at(Tick(*time.time()).epoch());
+                    if let Err(error) = logic.on_batch(port, batch, &mut out) {
                         reporter.fail(error);
                     }
                     for (port, batch) in given.drain(..) {

@@ -1,6 +1,7 @@
 //! Columns that are set beside the columns of a row.
 
-use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StructArray, UInt32Array, make_array};
+use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -67,11 +68,24 @@ pub(super) fn all_but(count: usize, without: impl IntoIterator<Item = u32>) -> V
     (0..count).filter(|&row| without.next_if_eq(&row).is_none()).collect()
 }
 
+/// A member of a column of structs: null where the struct is.
+///
+/// # Errors
+/// Arrow refuses the member, which it has no reason for.
+pub(super) fn member(parent: &StructArray, index: usize) -> Result<ArrayRef, ArrowError> {
+    let member = parent.column(index);
+    if parent.null_count() == 0 {
+        return Ok(member.clone());
+    }
+    let nulls = NullBuffer::union(parent.nulls(), member.nulls());
+    Ok(make_array(member.to_data().into_builder().nulls(nulls).build()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::schema::{Type, describe, schema_of};
-    use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+    use arrow::array::{AsArray, Int64Array, StringArray};
     use arrow::datatypes::Int64Type;
 
     #[test]

@@ -2,18 +2,27 @@
 
 mod branch;
 mod cast;
+mod collect;
 mod columns;
 mod count_final;
+mod extreme_final;
 mod filter;
 mod filter_map;
 mod flat_map;
+mod flatten;
+mod fold_final;
 mod groups;
 mod input;
+mod inspect;
 mod key_on;
+mod key_rm;
 mod keying;
 mod map;
 mod merge;
 mod output;
+mod raises;
+mod redistribute;
+mod rows;
 mod select;
 #[cfg(test)]
 mod testing;
@@ -37,9 +46,20 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &flat_map::FlatMapBatch,
     &filter_map::FilterMap,
     &filter_map::FilterMapValue,
+    &flatten::Flatten,
     &branch::Branch,
     &merge::Merge,
     &key_on::KeyOn,
+    &key_rm::KeyRm,
+    &redistribute::Redistribute,
+    &inspect::Inspect,
+    &inspect::InspectDebug,
+    &raises::Raises,
     &select::Select,
+    &collect::Collect,
     &count_final::CountFinal,
+    &fold_final::ReduceFinal,
+    &fold_final::FoldFinal,
+    &extreme_final::MaxFinal,
+    &extreme_final::MinFinal,
 ];

@@ -1,7 +1,7 @@
 //! `select`: some of the columns, renamed and cast.
 
 use super::cast;
-use super::columns::all_but;
+use super::columns::{all_but, member};
 use crate::catalog::cx::{CheckCx, column};
 use crate::catalog::operator::{Checked, Operator, StreamType};
 use crate::data::batch::Batch;
@@ -14,8 +14,7 @@ use crate::dataflow::stateless::{Stateless, stateless};
 use crate::dataflow::user_fn::RowError;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{Node, Spanned, Table, Value};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array};
-use arrow::buffer::NullBuffer;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -303,7 +302,7 @@ impl Stateless for Selector {
         let mut columns = Vec::with_capacity(self.columns.len());
         let mut errors: BTreeMap<u32, RowError> = BTreeMap::new();
         for chosen in &*self.columns {
-            let before = member(batch.rows(), &chosen.path)?;
+            let before = at(batch.rows(), &chosen.path)?;
             let after = cast::cast(&before, &chosen.found, &chosen.ty)?;
             for error in cast::refused(&chosen.name, &before, &after, &chosen.ty) {
                 errors.entry(error.row).or_insert(error);
@@ -326,13 +325,10 @@ impl Stateless for Selector {
 }
 
 /// The column at a path; null where a struct on the way is.
-fn member(rows: &RecordBatch, path: &[usize]) -> Result<ArrayRef, LogicError> {
+fn at(rows: &RecordBatch, path: &[usize]) -> Result<ArrayRef, LogicError> {
     let mut column = rows.column(path[0]).clone();
     for &index in &path[1..] {
-        let parent = column.as_struct();
-        let member = parent.column(index);
-        let nulls = NullBuffer::union(parent.nulls(), member.nulls());
-        column = make_array(member.to_data().into_builder().nulls(nulls).build()?);
+        column = member(column.as_struct(), index)?;
     }
     Ok(column)
 }

@@ -9,6 +9,7 @@ use crate::catalog::operator::StreamType;
 use crate::data::batch::Batch;
 use crate::data::ids::PartitionId;
 use crate::data::schema::{Type, schema_of};
+use crate::dataflow::emit::{Emit, OnError, RowErrors};
 use crate::dataflow::env::real;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer};
@@ -49,11 +50,20 @@ pub fn table(columns: &str, rows: &[&str]) -> RecordBatch {
 pub fn show(batch: &Batch) -> Vec<String> {
     let batch = batch.clone().compact().unwrap();
     let schema = batch.rows().schema();
+    let columns = batch.rows().columns().iter().zip(schema.fields()).map(|(column, field)| {
+        let ty = Type::of(field);
+        // Arrow cannot show instants of any zone without its database of zones.
+        let column = match super::text::is_writable(&ty) {
+            true => Arc::new(super::text::write(column, &ty).unwrap()),
+            false => column.clone(),
+        };
+        (field.name(), column)
+    });
+    let columns: Vec<_> = columns.collect();
     let row = |row: usize| {
-        let cells = batch.rows().columns().iter().zip(schema.fields());
-        let cells = cells.map(|(column, field)| {
+        let cells = columns.iter().map(|(name, column)| {
             let value = if column.is_null(row) { "null".into() } else { array_value_to_string(column, row).unwrap() };
-            format!("{}={value}", field.name())
+            format!("{name}={value}")
         });
         let cells = cells.collect::<Vec<_>>().join(", ");
         match batch.keys() {
@@ -62,6 +72,15 @@ pub fn show(batch: &Batch) -> Vec<String> {
         }
     };
     (0..batch.num_rows()).map(row).collect()
+}
+
+/// What logic gives, without a driver; a failed row stops it.
+pub fn emitted(logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>) -> Vec<Batch> {
+    let meter = Arc::default();
+    let row_errors = RowErrors { step: "s".into(), on_error: OnError::Fail, max_errors: None, port: None, meter };
+    let mut given = Vec::new();
+    logic(&mut Emit::new(&mut given, &row_errors)).unwrap();
+    given.into_iter().map(|(_, batch)| batch).collect()
 }
 
 type Rows = Arc<Mutex<BTreeMap<String, Vec<String>>>>;

@@ -17,8 +17,12 @@ pub fn check(spec: &Spec, text: &str, flow: FlowCx<'_>) -> Result<Plan, Diagnost
     let mut problems = Diagnostics::new();
     let operators: Vec<Option<&dyn Operator>> =
         spec.steps.iter().map(|step| find_operator(step, &flow, &mut problems)).collect();
-    let begins: Vec<bool> =
-        operators.iter().map(|operator| operator.is_some_and(|found| found.inputs() == Inputs::None)).collect();
+    // An operator that there is none of may have been meant to begin the flow.
+    let begins = |(operator, step): (&Option<&dyn Operator>, &StepSpec)| match operator {
+        Some(found) => found.inputs() == Inputs::None,
+        None => step.from == spec::From::Above,
+    };
+    let begins: Vec<bool> = operators.iter().zip(&spec.steps).map(begins).collect();
     let resolved = resolve(spec, &begins, &mut problems);
     let mut steps: Vec<PlannedStep> = Vec::new();
     // For each step of the spec its place in the plan, once it is there.

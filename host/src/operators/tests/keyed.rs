@@ -1,7 +1,10 @@
 //! Steps that work by key.
 
 use super::super::testing::Bench;
-use super::{bench, steps, table};
+use super::{applied, batch, bench, steps, table};
+use crate::catalog::function::FunctionKind;
+use arrow::array::StringArray;
+use std::sync::Arc;
 
 #[test]
 fn count_final_counts_the_rows_of_each_key() {
@@ -49,4 +52,108 @@ fn count_final_tells_how_many_rows_came_and_went() {
 fn counting_needs_a_key() {
     let problems = bench().problems(&steps(&["op = \"count_final\""]));
     assert_eq!(problems, ["step \"s0\": \"count_final\" works on keyed streams, and \"in\" has no key"]);
+}
+
+#[test]
+fn a_fold_makes_one_row_of_each_key() {
+    for op in ["fold_final", "reduce_final"] {
+        let flow = steps(&["op = \"key_on\"; key = \"word\"", &format!("op = \"{op}\"; fn = \"p.sum\"")]);
+        assert_eq!(bench().out(&flow), ["be: sum=8", "not: sum=4", "or: sum=3", "that: sum=7", "to: sum=6"]);
+    }
+}
+
+#[test]
+fn rows_and_keys_that_cannot_be_folded_are_treated_as_failed() {
+    let rows = table("n: int64, word: string", &["1,a", ",b", "6,unlucky", ",a", "7,unlucky", "5,a"]);
+    let bench = Bench::default().source("in", [rows]);
+    let key = "op = \"key_on\"; key = \"word\"";
+    let out = bench.out(&steps(&[key, "op = \"fold_final\"; fn = \"p.sum\"; on_error = \"skip\""]));
+    assert_eq!(out, ["a: sum=6"]);
+    let flow = steps(&[
+        key,
+        "name = \"sum\"; op = \"fold_final\"; fn = \"p.sum\"; on_error = \"dead_letter\"",
+        "op = \"output\"; sink = { memory = \"out\" }",
+        "op = \"output\"; from = \"sum.errors\"; sink = { memory = \"errors\" }",
+    ]);
+    let ran = bench.run(&flow, 1);
+    let letters = ran.rows("errors");
+    assert_eq!(letters.len(), 3);
+    assert!(
+        letters[0].contains("message=no number, partition=000, position=2, row={\"n\":null,\"word\":\"b\"}"),
+        "{letters:?}"
+    );
+    assert!(letters[2].ends_with("row={\"word\":\"unlucky\"}"), "{letters:?}");
+    assert!(letters[2].contains("message=key \"unlucky\": unlucky"), "{letters:?}");
+}
+
+#[test]
+fn the_extreme_of_a_key_is_a_whole_row_and_the_first_of_equals() {
+    let rows = ["1,a,x", "3,a,first", "3,a,second", ",b,null", ",b,too", "2,c,y", ",c,null", "1,c,z"];
+    let bench = Bench::default().source("in", [table("n: float64, k: string, t: string", &rows)]);
+    for (step, wanted) in [
+        ("op = \"max_final\"; by = \"n\"", ["a: n=3.0, k=a, t=first", "b: n=null, k=b, t=null", "c: n=2.0, k=c, t=y"]),
+        ("op = \"min_final\"; by = \"n\"", ["a: n=1.0, k=a, t=x", "b: n=null, k=b, t=null", "c: n=1.0, k=c, t=z"]),
+        ("op = \"max_final\"; by = \"t\"", ["a: n=1.0, k=a, t=x", "b: n=null, k=b, t=too", "c: n=1.0, k=c, t=z"]),
+    ] {
+        assert_eq!(bench.out(&steps(&["op = \"key_on\"; key = \"k\"", step])), wanted, "{step}");
+    }
+}
+
+#[test]
+fn values_of_every_ordered_type_have_an_extreme() {
+    for (ty, least, greatest) in [
+        ("int32", "-7", "5"),
+        ("int64", "-7", "50"),
+        ("uint32", "7", "50"),
+        ("uint64", "7", "18446744073709551615"),
+        ("float32", "-7.5", "50.0"),
+        ("string", "1", "9"),
+        ("bool", "false", "true"),
+        ("date", "1969-12-31", "2023-01-01"),
+        ("timestamp", "1969-12-31T00:00:00Z", "2023-01-01T00:00:00Z"),
+    ] {
+        let rows = table(&format!("v: {ty}"), &[least, greatest, least]);
+        let bench = Bench::default().source("in", [rows]).function("one", FunctionKind::KeyOn, "key: string", |rows| {
+            let ones = StringArray::from(vec!["one"; rows.num_rows()]);
+            applied(Some(batch("key: string", Arc::new(ones))), None, Vec::new())
+        });
+        for (op, wanted) in [("max_final", greatest), ("min_final", least)] {
+            let flow = steps(&["op = \"key_on\"; fn = \"p.one\"", &format!("op = \"{op}\"; by = \"v\"")]);
+            assert_eq!(bench.out(&flow), [format!("one: v={wanted}")], "{ty}");
+        }
+    }
+}
+
+#[test]
+fn a_column_without_order_has_no_extreme() {
+    let key = "op = \"key_on\"; key = \"word\"";
+    let problems = bench().problems(&steps(&[key, "op = \"max_final\""]));
+    assert_eq!(problems, ["missing \"by\" in step \"s1\""]);
+    let collect = "op = \"collect\"; max_size = 2; as = \"list\"";
+    let problems = bench().problems(&steps(&[key, collect, "op = \"max_final\""]));
+    let wanted = "step \"s2\": column \"items\" is list<struct<n: int64, word: string>>, which has no order";
+    assert_eq!(problems, [wanted]);
+}
+
+#[test]
+fn collected_rows_come_out_together_and_flatten_is_the_way_back() {
+    let key = "op = \"key_on\"; key = \"word\"";
+    let plain = bench().out(&steps(&[key]));
+    for shape in ["rows", "list"] {
+        let collect = format!("op = \"collect\"; max_size = 2; timeout = \"1h\"; as = \"{shape}\"");
+        let mut flow = vec![key, &collect];
+        if shape == "list" {
+            flow.push("op = \"flatten\"");
+        }
+        assert_eq!(bench().out(&steps(&flow)), plain, "{shape}");
+    }
+    let flow =
+        steps(&[key, "op = \"collect\"; max_size = 2; as = \"list\"", "op = \"output\"; sink = { memory = \"out\" }"]);
+    assert_eq!(bench().run(&flow, 1).rows("out").len(), 5);
+}
+
+#[test]
+fn collect_needs_to_know_when_rows_come_out() {
+    let problems = bench().problems(&steps(&["op = \"key_on\"; key = \"n\"", "op = \"collect\""]));
+    assert_eq!(problems, ["missing \"max_size\" or \"timeout\" in step \"s1\""]);
 }

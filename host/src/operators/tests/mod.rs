@@ -7,7 +7,7 @@ mod stateless;
 use super::testing::{Bench, table};
 use crate::catalog::function::FunctionKind;
 use crate::dataflow::user_fn::{Applied, RowError};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use std::sync::Arc;
 
@@ -49,6 +49,7 @@ fn with_functions(bench: Bench) -> Bench {
             let kept = (0..).zip(numbers(rows).values()).filter(|(_, n)| **n % 2 == 0).map(|(row, _)| row);
             applied(None, Some(kept.collect()), Vec::new())
         })
+        .function("never", FunctionKind::Filter, "", |_| applied(None, Some(Vec::new()), Vec::new()))
         .function("letters", FunctionKind::FlatMap, "value: string", |rows| {
             let (mut letters, mut parents) = (Vec::new(), Vec::new());
             for (row, word) in (0..).zip(words(rows)) {

@@ -185,3 +185,41 @@ fn a_value_that_cannot_be_cast_is_a_failed_row() {
     let flow = steps(&[step, "op = \"output\"; sink = { memory = \"out\" }"]);
     assert_eq!(bench.run(&flow, 1).error(), "step \"s0\", 000:1: column \"b\": \"x\" is no int32");
 }
+
+#[test]
+fn flatten_makes_columns_of_structs_and_keeps_what_it_is_told() {
+    let flow = |flatten: &str| {
+        steps(&["op = \"key_on\"; key = \"word\"", "op = \"collect\"; max_size = 9; as = \"list\"", flatten])
+    };
+    assert_eq!(bench().out(&flow("op = \"flatten\"; column = \"items\""))[0], "be: n=2, word=be");
+    let problems = bench().problems(&flow("op = \"flatten\"; column = \"word\""));
+    assert_eq!(problems, ["step \"s2\": no column \"word\""]);
+    let problems = bench().problems(&steps(&["op = \"flatten\""]));
+    assert_eq!(problems, ["step \"s0\": 0 of its columns are lists, wanted one"]);
+}
+
+#[test]
+fn keys_can_be_taken_away() {
+    let out = bench().out(&steps(&["op = \"key_on\"; key = \"word\"", "op = \"key_rm\""]));
+    assert_eq!(out[0], "n=1, word=to");
+    let problems = bench().problems(&steps(&["op = \"key_rm\""]));
+    assert_eq!(problems, ["step \"s0\": \"key_rm\" works on keyed streams, and \"in\" has no key"]);
+}
+
+#[test]
+fn rows_spread_over_workers_are_all_there() {
+    let out = bench().out(&steps(&["op = \"redistribute\"", "op = \"inspect_debug\"", "op = \"inspect\""]));
+    assert_eq!(out, bench().out(&steps(&["op = \"merge\"; from = \"in\""])));
+}
+
+#[test]
+fn a_row_that_may_not_come_stops_the_flow() {
+    let flow =
+        steps(&["name = \"kind\"; op = \"branch\"; fn = \"p.is_even\"", "op = \"raises\"; from = \"kind.trues\""]);
+    let one = bench().source("in", [table("n: int64, word: string", &["1,to", "2,be"])]);
+    let error = one.run(&flow, 1).error();
+    assert_eq!(error, "step \"s1\", 000:2: no row may come here, and one did: {\"n\":2,\"word\":\"be\"}");
+    let never = "op = \"filter\"; fn = \"p.never\"";
+    let ran = bench().run(&steps(&[never, "op = \"raises\""]), 3);
+    assert!(ran.report.is_ok());
+}

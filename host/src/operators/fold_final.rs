@@ -1,0 +1,184 @@
+//! `fold_final`, `reduce_final`: one row of all rows of a key.
+
+use super::groups::{Groups, OUTPUT_ROWS};
+use super::transform::{FunctionArgs, reads};
+use crate::catalog::cx::CheckCx;
+use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::data::batch::Batch;
+use crate::data::time::Instant;
+use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::dead_letter::{DeadLetter, Kind};
+use crate::dataflow::emit::Emit;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::user_fn::{FoldFn, OpenFold, RowError};
+use crate::diag::Diagnostics;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The operator `fold_final`.
+pub struct FoldFinal;
+
+impl Operator for FoldFinal {
+    fn name(&self) -> &'static str {
+        "fold_final"
+    }
+
+    fn doc(&self) -> &'static str {
+        r#"Folds all rows of a key into one, which comes out once the input has ended.
+
+The function is a fold: it starts from a value of its own, takes in row by row, and makes the row that comes out. Rows
+come out in ascending order of the keys' bytes, on each worker. A row that cannot be folded, and a key whose row cannot
+be made, are treated by `on_error`; a key of which no row could be folded gives nothing.
+
+Arguments: `fn`, the fold; `config`, what it is configured with, over what the plugin has.
+
+Ports: `down`, keyed.
+
+```toml
+[[step]]
+name = "average"
+op = "fold_final"
+fn = "stats.Average"
+```
+"#
+    }
+
+    fn check(&self, cx: &CheckCx<'_>) -> Result<Checked, Diagnostics> {
+        check(cx)
+    }
+}
+
+/// The operator `reduce_final`.
+pub struct ReduceFinal;
+
+impl Operator for ReduceFinal {
+    fn name(&self) -> &'static str {
+        "reduce_final"
+    }
+
+    fn doc(&self) -> &'static str {
+        r#"Reduces all rows of a key to one, two at a time, which comes out once the input has ended.
+
+The function makes one row of two. The first row of a key is what the reduction starts with, so that a single row
+comes out as it is. It must be associative: how rows are put together first is not said. Rows of one source partition
+keep their order. Rows come out in ascending order of the keys' bytes, on each worker. A row that cannot be reduced is
+treated by `on_error`.
+
+Arguments: `fn`, a reducer, or any fold; `config`, what it is configured with, over what the plugin has.
+
+Ports: `down`, keyed.
+
+```toml
+[[step]]
+name = "longest"
+op = "reduce_final"
+fn = "words.longer"
+```
+"#
+    }
+
+    fn check(&self, cx: &CheckCx<'_>) -> Result<Checked, Diagnostics> {
+        check(cx)
+    }
+}
+
+fn check(cx: &CheckCx<'_>) -> Result<Checked, Diagnostics> {
+    let args: FunctionArgs = cx.args()?;
+    let mut problems = Diagnostics::new();
+    let key = problems.take(cx.up_key());
+    let input = cx.up().schema.clone();
+    let open = problems.take(cx.fold(&args.function, &input, args.config.as_ref()));
+    let (Some(key), Some(open)) = (key, open) else { return Err(problems) };
+    let note = reads(&args.function, &open.reads, &input);
+    let down = StreamType { schema: open.output.clone(), key: Some(key.clone()) };
+    Ok(Checked::new(FoldStep { open, input, key }).down(down).note(note))
+}
+
+struct FoldStep {
+    open: OpenFold,
+    input: SchemaRef,
+    key: Arc<str>,
+}
+
+impl BuildStep for FoldStep {
+    fn build<'s>(&self, cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
+        let fold = self.open.factory.instantiate(&cx.instance())?;
+        let key = self.key.clone();
+        let folder = Folder { fold, key, groups: Groups::default(), found: Vec::new(), folded: Vec::new() };
+        Ok(keyed(cx, ups, std::slice::from_ref(&self.input), 1, folder))
+    }
+}
+
+struct Folder {
+    fold: Box<dyn FoldFn>,
+    /// The name of the key, for dead letters.
+    key: Arc<str>,
+    groups: Groups,
+    /// The groups of a batch's rows.
+    found: Vec<u32>,
+    /// For each group, whether a row of it has been folded.
+    folded: Vec<bool>,
+}
+
+impl Keyed for Folder {
+    fn on_batch(&mut self, _input: usize, batch: Batch, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        self.groups.intern(batch.keys().expect("the upstream is keyed"), batch.selection(), &mut self.found);
+        self.folded.resize(self.groups.capacity(), false);
+        let (rows, index) = rows_to_fold(&batch)?;
+        let errors = self.fold.update(&self.found, index, &rows)?;
+        let mut failed = errors.iter().map(|error| error.row).peekable();
+        for (row, &group) in (0..).zip(&self.found) {
+            if failed.next_if_eq(&row).is_none() {
+                self.folded[group as usize] = true;
+            }
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        // A group's number counts among the rows that count, as rows of the compact batch do.
+        out.fail(&batch.compact()?, &errors)
+    }
+
+    fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let mut groups = self.groups.sorted();
+        groups.retain(|&group| self.folded[group as usize]);
+        for groups in groups.chunks(OUTPUT_ROWS) {
+            let finished = self.fold.finish(groups)?;
+            let mut failed = finished.errors.iter().map(|error| error.row).peekable();
+            let done = (0..).zip(groups).filter(|(at, _)| failed.next_if_eq(at).is_none());
+            let done: Vec<u32> = done.map(|(_, &group)| group).collect();
+            out.give(0, Batch::keyed(finished.rows, self.groups.keys(&done)));
+            out.fail_letters(finished.errors.iter().map(|error| self.letter(groups, error)).collect())?;
+            self.fold.release(groups)?;
+        }
+        self.groups.clear();
+        self.folded.clear();
+        Ok(())
+    }
+}
+
+impl Folder {
+    fn letter(&self, groups: &[u32], error: &RowError) -> DeadLetter {
+        let key = self.groups.key(groups[error.row as usize]);
+        let row: serde_json::Map<_, _> = [(self.key.to_string(), key.into())].into_iter().collect();
+        let message = format!("key {key:?}: {}", error.message);
+        let row = serde_json::Value::Object(row).to_string();
+        DeadLetter { kind: Kind::Returned, message, partition: None, position: None, row }
+    }
+}
+
+/// The rows to hand to a fold, and which of them count. Where most rows do not, those that do are copied out, since all
+/// rows that are handed over cross into the guest.
+fn rows_to_fold(batch: &Batch) -> Result<(Cow<'_, RecordBatch>, Option<&[u32]>), LogicError> {
+    let rows = batch.rows();
+    Ok(match batch.selection() {
+        Some(selection) if selection.len() * 2 < rows.num_rows() => {
+            (Cow::Owned(take_record_batch(rows, &UInt32Array::from(selection.to_vec()))?), None)
+        }
+        selection => (Cow::Borrowed(rows), selection),
+    })
+}

@@ -1,0 +1,189 @@
+//! Rows that are kept: references into the batches they came in, which are copied out once and together.
+
+use crate::dataflow::error::LogicError;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::SchemaRef;
+
+/// Rows that may be held beyond those that are referred to, before the latter are copied together.
+const SLACK: usize = 64 << 10;
+/// Rows that are copied into one batch when they are copied together.
+const COPIED: usize = 64 << 10;
+
+/// A kept row: the batch that holds it, and its number in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowRef {
+    batch: u32,
+    row: u32,
+}
+
+/// Batches with kept rows. A batch goes when none of its rows is referred to.
+pub(super) struct Rows {
+    schema: SchemaRef,
+    batches: Vec<Held>,
+    free: Vec<u32>,
+    /// All rows held, and how many of them are referred to.
+    held: usize,
+    live: usize,
+}
+
+struct Held {
+    /// None: the place is free.
+    rows: Option<RecordBatch>,
+    live: usize,
+}
+
+impl Rows {
+    /// Keeps nothing yet.
+    pub fn new(schema: SchemaRef) -> Self {
+        Rows { schema, batches: Vec::new(), free: Vec::new(), held: 0, live: 0 }
+    }
+
+    /// The schema of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Holds a batch, to rows of which [`Rows::keep`] refers; [`Rows::settle`] must follow.
+    pub fn hold(&mut self, rows: RecordBatch) -> u32 {
+        self.held += rows.num_rows();
+        let held = Held { rows: Some(rows), live: 0 };
+        match self.free.pop() {
+            Some(batch) => {
+                self.batches[batch as usize] = held;
+                batch
+            }
+            None => {
+                self.batches.push(held);
+                u32::try_from(self.batches.len() - 1).expect("fewer than 2^32 batches are held")
+            }
+        }
+    }
+
+    /// Refers to a row of a batch that is held.
+    pub fn keep(&mut self, batch: u32, row: u32) -> RowRef {
+        self.batches[batch as usize].live += 1;
+        self.live += 1;
+        RowRef { batch, row }
+    }
+
+    /// Ends a reference. The batch stays until it is settled, or another reference into it ends.
+    pub fn release(&mut self, row: RowRef) {
+        self.batches[row.batch as usize].live -= 1;
+        self.live -= 1;
+        self.settle(row.batch);
+    }
+
+    /// Lets a batch go if no row of it is referred to.
+    pub fn settle(&mut self, batch: u32) {
+        let held = &mut self.batches[batch as usize];
+        if held.live == 0
+            && let Some(rows) = held.rows.take()
+        {
+            self.held -= rows.num_rows();
+            self.free.push(batch);
+        }
+    }
+
+    /// Copies rows into one batch, in the order given.
+    ///
+    /// # Errors
+    /// They are too large for one batch.
+    pub fn gather(&self, rows: &[RowRef]) -> Result<RecordBatch, LogicError> {
+        if self.schema.fields().is_empty() {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            return Ok(RecordBatch::try_new_with_options(self.schema.clone(), Vec::new(), &options)?);
+        }
+        if rows.is_empty() {
+            return Ok(RecordBatch::new_empty(self.schema.clone()));
+        }
+        // Only the batches that are referred to, numbered anew.
+        let mut numbers = vec![usize::MAX; self.batches.len()];
+        let mut batches: Vec<&RecordBatch> = Vec::new();
+        let mut indices = Vec::with_capacity(rows.len());
+        for row in rows {
+            let number = &mut numbers[row.batch as usize];
+            if *number == usize::MAX {
+                *number = batches.len();
+                let held = &self.batches[row.batch as usize].rows;
+                batches.push(held.as_ref().expect("a batch stays while a row of it is referred to"));
+            }
+            indices.push((*number, row.row as usize));
+        }
+        Ok(interleave_record_batch(&batches, &indices)?)
+    }
+
+    /// Whether so many rows are held in vain that those referred to should be copied together.
+    pub fn is_wasteful(&self) -> bool {
+        self.held > 4 * self.live + SLACK
+    }
+
+    /// Copies together all rows that are referred to; `rows` must be all references.
+    ///
+    /// # Errors
+    /// They are too large for one batch.
+    pub fn pack<'r>(&mut self, rows: impl Iterator<Item = &'r mut RowRef>) -> Result<(), LogicError> {
+        let mut rows: Vec<&mut RowRef> = rows.collect();
+        debug_assert_eq!(rows.len(), self.live, "all references are packed");
+        let mut packed = Rows::new(self.schema.clone());
+        for rows in rows.chunks_mut(COPIED) {
+            let before: Vec<RowRef> = rows.iter().map(|row| **row).collect();
+            let batch = packed.hold(self.gather(&before)?);
+            for (at, row) in (0..).zip(rows) {
+                **row = packed.keep(batch, at);
+            }
+        }
+        *self = packed;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{show, table};
+    use super::*;
+    use crate::data::batch::Batch;
+
+    #[test]
+    fn kept_rows_are_copied_out_in_any_order() {
+        let first = table("n: int64, w: string", &["1,a", "2,b"]);
+        let mut rows = Rows::new(first.schema());
+        let (first, second) = (rows.hold(first), rows.hold(table("n: int64, w: string", &["3,", "4,d"])));
+        let kept = [rows.keep(second, 0), rows.keep(first, 1), rows.keep(second, 0)];
+        let gathered = rows.gather(&kept).unwrap();
+        assert_eq!(show(&Batch::new(gathered)), ["n=3, w=null", "n=2, w=b", "n=3, w=null"]);
+        assert_eq!(rows.gather(&[]).unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn a_batch_goes_with_the_last_reference_to_it() {
+        let batch = table("n: int64", &["1", "2"]);
+        let mut rows = Rows::new(batch.schema());
+        let first = rows.hold(batch.clone());
+        let kept = [rows.keep(first, 0), rows.keep(first, 1)];
+        rows.release(kept[0]);
+        assert_eq!(rows.held, 2);
+        rows.release(kept[1]);
+        assert_eq!((rows.held, rows.hold(batch)), (0, first));
+        rows.settle(first);
+        assert_eq!(rows.held, 0);
+    }
+
+    #[test]
+    fn few_rows_do_not_keep_many_in_memory() {
+        let text: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+        let batch = table("n: int64", &text.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut rows = Rows::new(batch.schema());
+        let mut kept = Vec::new();
+        for at in 0..100 {
+            let held = rows.hold(batch.clone());
+            kept.push(rows.keep(held, at));
+            if rows.is_wasteful() {
+                rows.pack(kept.iter_mut()).unwrap();
+            }
+            assert!(rows.held <= 80_000, "{}", rows.held);
+        }
+        let gathered = rows.gather(&kept).unwrap();
+        assert_eq!(gathered, batch.slice(0, 100));
+    }
+}

@@ -1,0 +1,265 @@
+//! A function of every kind, and some that fail, for the end-to-end tests.
+
+use std::io::Write as _;
+
+use wxhost_guest::prelude::*;
+
+/// Makes a text upper case.
+#[map]
+fn upper(value: &str) -> String {
+    value.to_uppercase()
+}
+
+#[derive(Row)]
+struct Length {
+    length: u32,
+}
+
+/// Adds how many characters the column `value` has.
+#[map(extend)]
+fn measure(value: &str) -> Length {
+    Length { length: value.chars().count() as u32 }
+}
+
+#[derive(Config)]
+struct Least {
+    /// Shorter texts are dropped.
+    least: usize,
+}
+
+/// Keeps texts that are long enough.
+#[filter]
+fn is_long(value: &str, config: &Least) -> bool {
+    value.chars().count() >= config.least
+}
+
+/// Keeps even numbers; a text is an error.
+#[filter]
+fn is_even(value: &str) -> Result<bool> {
+    Ok(number_in(value)? % 2 == 0)
+}
+
+/// Gives every character.
+#[flat_map]
+fn characters(value: &str) -> impl Iterator<Item = String> {
+    value.chars().map(|c| c.to_string())
+}
+
+/// Reads a number; texts are left out.
+#[filter_map]
+fn number(value: &str) -> Option<i64> {
+    value.parse().ok()
+}
+
+/// Reads a number; texts are errors.
+#[map]
+fn parse(value: &str) -> Result<i64> {
+    number_in(value)
+}
+
+fn number_in(value: &str) -> Result<i64> {
+    value.parse().map_err(|_| Error::user(format!("{value:?} is no number")))
+}
+
+/// The first character; a text without one is an error.
+#[key_on]
+fn first(value: &str) -> Result<String> {
+    value.chars().next().map(String::from).ok_or_else(|| Error::user("no first character"))
+}
+
+/// The longer of two texts; of equal ones the first.
+#[reduce]
+fn longer(first: String, second: String) -> String {
+    if second.len() > first.len() { second } else { first }
+}
+
+/// The sum of the numbers in texts, and how many there were; anything else is an error.
+#[derive(Default, State)]
+struct Sum {
+    sum: i64,
+    rows: u32,
+}
+
+#[derive(Row)]
+struct Summed {
+    sum: i64,
+    rows: u32,
+}
+
+impl TryFold for Sum {
+    type In<'a> = &'a str;
+    type Out = Summed;
+
+    fn try_fold(&mut self, value: &str) -> Result<()> {
+        self.sum += number_in(value)?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn try_merge(&mut self, other: Self) -> Result<()> {
+        self.sum += other.sum;
+        self.rows += other.rows;
+        Ok(())
+    }
+
+    fn try_finish(&self) -> Result<Summed> {
+        Ok(Summed { sum: self.sum, rows: self.rows })
+    }
+}
+
+/// Fails on texts in many ways.
+#[map]
+fn moody(value: &str) -> Result<String> {
+    match value {
+        "panic" => panic!("the text said so"),
+        "loop" => loop {
+            std::hint::black_box(());
+        },
+        "hoard" => {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+            }
+        }
+        "external" => Err(Error::external("nobody answers")),
+        "internal" => Err(Error::internal("a bug")),
+        "user" => Err(Error::user("a bad row")),
+        "say" => {
+            println!("said on stdout");
+            eprintln!("said on stderr");
+            count("said", 1);
+            Ok("said".to_owned())
+        }
+        calm => Ok(calm.to_owned()),
+    }
+}
+
+#[derive(Config)]
+struct Countdown {
+    /// Where each part begins.
+    from: u32,
+    /// How many parts there are.
+    parts: u32,
+}
+
+#[derive(Row)]
+struct Second {
+    part: String,
+    left: u32,
+}
+
+struct Count {
+    config: Countdown,
+}
+
+impl Source for Count {
+    const DOC: &'static str = "Counts down to 1 in several parts.";
+    type Config = Countdown;
+    type Part = CountPart;
+
+    fn new(config: Countdown) -> Result<Self> {
+        if config.parts == 0 {
+            return Err(Error::user("config: parts must be at least 1"));
+        }
+        Ok(Count { config })
+    }
+
+    fn list_parts(&self) -> Result<Vec<String>> {
+        Ok((0..self.config.parts).map(|part| format!("part {part}")).collect())
+    }
+
+    fn build_part(&self, name: &str, resume: Option<u32>) -> Result<CountPart> {
+        Ok(CountPart { name: name.to_owned(), left: resume.unwrap_or(self.config.from) })
+    }
+}
+
+struct CountPart {
+    name: String,
+    left: u32,
+}
+
+impl SourcePart for CountPart {
+    type Row = Second;
+    type Position = u32;
+
+    fn next_batch(&mut self, max_rows: usize) -> Result<Polled<Second>> {
+        if self.left == 0 {
+            return Ok(Polled::End);
+        }
+        let mut rows = Vec::new();
+        while self.left > 0 && rows.len() < max_rows {
+            rows.push(Second { part: self.name.clone(), left: self.left });
+            self.left -= 1;
+        }
+        Ok(Polled::Data(rows))
+    }
+
+    fn snapshot(&self) -> Result<u32> {
+        Ok(self.left)
+    }
+}
+
+#[derive(Config)]
+struct Notebook {
+    /// The folder to write in, which the flow allows.
+    folder: String,
+}
+
+struct Notes {
+    folder: String,
+}
+
+impl Sink for Notes {
+    const DOC: &'static str = "Writes texts to a file; refuses \"bad\".";
+    type Config = Notebook;
+    type Part = NotesPart;
+
+    fn new(config: Notebook) -> Result<Self> {
+        Ok(Notes { folder: config.folder })
+    }
+
+    fn list_parts(&self) -> Result<Vec<String>> {
+        Ok(vec!["notes.txt".to_owned()])
+    }
+
+    fn build_part(&self, name: &str, _: Option<()>) -> Result<NotesPart> {
+        Ok(NotesPart { file: std::fs::File::create(format!("{}/{name}", self.folder))? })
+    }
+}
+
+struct NotesPart {
+    file: std::fs::File,
+}
+
+impl SinkPart for NotesPart {
+    type In<'a> = &'a str;
+    type Position = ();
+
+    fn write(&mut self, value: &str) -> Result<()> {
+        if value == "bad" {
+            return Err(Error::user("the sink does not take this"));
+        }
+        writeln!(self.file, "{value}")?;
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+plugin!(
+    upper,
+    measure,
+    is_long,
+    is_even,
+    characters,
+    number,
+    parse,
+    first,
+    longer,
+    Sum as sum,
+    moody,
+    Count as countdown,
+    Notes as notes,
+);
