@@ -35,8 +35,7 @@ pub struct Collect;
 struct Args {
     max_size: Option<NonZeroUsize>,
     timeout: Option<Spanned<DurationText>>,
-    #[serde(default)]
-    since: Since,
+    since: Option<Spanned<Since>>,
     #[serde(default, rename = "as")]
     shape: Shape,
 }
@@ -98,10 +97,15 @@ timeout = "10s"
             let help = "say when rows come out: max_size = 10000, or timeout = \"10s\", or both";
             return Err(Diagnostic::new("missing-key", message).at(cx.step.span.clone()).help(help).into());
         }
+        if let (Some(since), None) = (&args.since, &args.timeout) {
+            let message = format!("{}: \"since\" goes with \"timeout\"", cx.what());
+            let help = "leave it out, or say how long: timeout = \"10s\"";
+            return Err(Diagnostic::new("unused-key", message).at(since.span.clone()).help(help).into());
+        }
         let rules = Rules {
             max_size: args.max_size.map_or(usize::MAX, NonZeroUsize::get),
             timeout: args.timeout.map(|timeout| timeout.value.0),
-            since: args.since,
+            since: args.since.map(|since| since.value).unwrap_or_default(),
         };
         let input = cx.up().schema.clone();
         let output = match args.shape {

@@ -5,6 +5,7 @@ mod cast;
 mod collect;
 mod columns;
 mod count_final;
+mod enrich_cached;
 mod extreme_final;
 mod filter;
 mod filter_map;
@@ -20,6 +21,7 @@ mod keying;
 mod map;
 mod merge;
 mod output;
+mod parse;
 mod raises;
 mod redistribute;
 mod rows;
@@ -55,7 +57,9 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &inspect::Inspect,
     &inspect::InspectDebug,
     &raises::Raises,
+    &enrich_cached::EnrichCached,
     &select::Select,
+    &parse::Parse,
     &collect::Collect,
     &count_final::CountFinal,
     &fold_final::ReduceFinal,

@@ -209,13 +209,11 @@ impl Chooser<'_, '_> {
     fn path(&mut self, text: &Spanned<String>) -> Option<(Vec<usize>, Type)> {
         let schema = &self.cx.up().schema;
         let whole = column(schema, text, &self.cx.what());
-        let mut found = match &whole {
-            Ok((index, ty)) => return Some((vec![*index], ty.clone())),
-            Err(_) => {
-                let (index, field) = schema.column_with_name(text.split('.').next().unwrap_or_default()).unzip();
-                index.zip(field.map(|field| Type::of(field))).map(|(index, ty)| (vec![index], ty))
-            }
-        };
+        if let Ok((index, ty)) = whole {
+            return Some((vec![index], ty));
+        }
+        let first = schema.column_with_name(text.split('.').next().unwrap_or_default());
+        let mut found = first.map(|(index, field)| (vec![index], Type::of(field)));
         for name in text.split('.').skip(1) {
             found = found.and_then(|(mut path, ty)| {
                 let Type::Struct(members) = ty else { return None };

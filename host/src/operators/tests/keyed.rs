@@ -154,6 +154,11 @@ fn collected_rows_come_out_together_and_flatten_is_the_way_back() {
 
 #[test]
 fn collect_needs_to_know_when_rows_come_out() {
-    let problems = bench().problems(&steps(&["op = \"key_on\"; key = \"n\"", "op = \"collect\""]));
-    assert_eq!(problems, ["missing \"max_size\" or \"timeout\" in step \"s1\""]);
+    for (arguments, wanted) in [
+        ("", "missing \"max_size\" or \"timeout\" in step \"s1\""),
+        ("; max_size = 2; since = \"first\"", "step \"s1\": \"since\" goes with \"timeout\""),
+    ] {
+        let collect = format!("op = \"collect\"{arguments}");
+        assert_eq!(bench().problems(&steps(&["op = \"key_on\"; key = \"n\"", &collect])), [wanted]);
+    }
 }

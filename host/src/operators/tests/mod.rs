@@ -49,6 +49,18 @@ fn with_functions(bench: Bench) -> Bench {
             let kept = (0..).zip(numbers(rows).values()).filter(|(_, n)| **n % 2 == 0).map(|(row, _)| row);
             applied(None, Some(kept.collect()), Vec::new())
         })
+        .function("length", FunctionKind::Map, "length: int64", |rows| {
+            // It is asked by the word alone, and does not know "or".
+            assert_eq!(rows.num_columns(), 1);
+            let (mut lengths, mut errors) = (Vec::new(), Vec::new());
+            for (row, word) in words(rows).iter().enumerate() {
+                match word.unwrap() {
+                    "or" => errors.push(error(row, "or")),
+                    word => lengths.push(word.len() as i64),
+                }
+            }
+            applied(Some(batch("length: int64", Arc::new(Int64Array::from(lengths)))), None, errors)
+        })
         .function("never", FunctionKind::Filter, "", |_| applied(None, Some(Vec::new()), Vec::new()))
         .function("letters", FunctionKind::FlatMap, "value: string", |rows| {
             let (mut letters, mut parents) = (Vec::new(), Vec::new());

@@ -223,3 +223,99 @@ fn a_row_that_may_not_come_stops_the_flow() {
     let ran = bench().run(&steps(&[never, "op = \"raises\""]), 3);
     assert!(ran.report.is_ok());
 }
+
+#[test]
+fn parse_reads_json_into_columns_or_into_one() {
+    let rows = table("n: int64, value: string", &["1,{\"a\":1}", "2,{\"a\":\"x\"}", "3,nonsense", "4,[7]", "5,"]);
+    let bench = Bench::default().source("in", [rows]);
+    for (arguments, wanted) in [
+        ("as = \"json\"; schema = { a = \"int64\" }", &["a=1"][..]),
+        ("as = \"json\"; schema = { a = \"int64\", n = \"bool\" }; keep = true", &["n=null, value={\"a\":1}, a=1"]),
+        (
+            "as = \"json\"; into = \"j\"",
+            &[
+                "n=1, value={\"a\":1}, j={\"a\":1}",
+                "n=2, value={\"a\":\"x\"}, j={\"a\":\"x\"}",
+                "n=4, value=[7], j=[7]",
+                "n=5, value=null, j=null",
+            ],
+        ),
+    ] {
+        let out = bench.out(&steps(&[&format!("op = \"parse\"; {arguments}; on_error = \"skip\"")]));
+        assert_eq!(out, wanted, "{arguments}");
+    }
+    let flow = steps(&[
+        "name = \"parse\"; op = \"parse\"; as = \"json\"; schema = { a = \"int64\" }; on_error = \"dead_letter\"",
+        "op = \"output\"; sink = { memory = \"out\" }",
+        "op = \"output\"; from = \"parse.errors\"; sink = { memory = \"errors\" }",
+    ]);
+    let ran = bench.run(&flow, 1);
+    let letters = ran.rows("errors");
+    assert_eq!(letters.len(), 4);
+    assert!(letters[1].starts_with("step=parse, kind=parse, message=column \"value\": "), "{letters:?}");
+    assert!(letters[1].ends_with("partition=000, position=3, row={\"n\":3,\"value\":\"nonsense\"}"), "{letters:?}");
+}
+
+#[test]
+fn parse_reads_instants_days_and_numbers() {
+    for (text, arguments, wanted) in [
+        ("2023-01-01 12:00:00", "as = \"timestamp\"", "t=2023-01-01T12:00:00Z, n=7"),
+        ("31/12/22", "as = \"timestamp\"; format = \"%d/%m/%y\"", "t=2022-12-31T00:00:00Z, n=7"),
+        (
+            "1672574400.5",
+            "as = \"timestamp\"; format = \"unix_s\"; into = \"at\"",
+            "t=1672574400.5, n=7, at=2023-01-01T12:00:00.500Z",
+        ),
+        ("", "as = \"timestamp\"", "t=null, n=7"),
+        ("x", "column = \"n\"; as = \"timestamp\"; format = \"unix_ms\"", "t=x, n=1970-01-01T00:00:00.007Z"),
+        ("2023-01-01", "as = \"date\"", "t=2023-01-01, n=7"),
+        ("31/12/22", "as = \"date\"; format = \"%d/%m/%y\"", "t=2022-12-31, n=7"),
+        ("12", "as = \"int32\"; into = \"n\"", "t=12, n=12"),
+    ] {
+        let bench = Bench::default().source("in", [table("t: string, n: int64", &[&format!("{text},7")])]);
+        assert_eq!(bench.out(&steps(&[&format!("op = \"parse\"; {arguments}")])), [wanted], "{arguments}");
+    }
+}
+
+#[test]
+fn text_that_cannot_be_parsed_is_named() {
+    for (arguments, wanted) in [
+        ("as = \"timestamp\"", "expected a timestamp like 2022-01-02T03:04:05Z, found \"x\""),
+        ("as = \"date\"", "expected a date like 2022-01-02, found \"x\""),
+        ("as = \"int64\"", "\"x\" is no int64"),
+    ] {
+        let bench = Bench::default().source("in", [table("t: string, n: int64", &["12,1", "x,2"])]);
+        let flow = steps(&[&format!("op = \"parse\"; {arguments}; on_error = \"skip\""), "op = \"inspect\""]);
+        let figures = &bench.run(&flow, 1).report.unwrap().steps[1].1;
+        assert_eq!((figures.errors, figures.rows_out), if arguments.contains("int") { (1, 1) } else { (2, 0) });
+        let bench = Bench::default().source("in", [table("t: string", &["x"])]);
+        let flow = steps(&[&format!("op = \"parse\"; {arguments}"), "op = \"inspect\""]);
+        assert_eq!(bench.run(&flow, 1).error(), format!("step \"s0\", 000:1: column \"t\": {wanted}"));
+    }
+}
+
+#[test]
+fn parse_reports_what_does_not_go_together() {
+    for (arguments, wanted) in [
+        ("as = \"timestamp\"; column = \"n\"", "a column of type int64 cannot be read as timestamp"),
+        ("as = \"int64\"; column = \"n\"", "a column of type int64 cannot be read as int64"),
+        ("as = \"instant\"", "unknown type \"instant\""),
+        ("as = \"timestamp\"; format = \"iso\"", "unknown timestamp format \"iso\""),
+        ("as = \"int64\"; format = \"unix_s\"", "\"format\" goes with as = \"timestamp\" or \"date\""),
+        ("as = \"int64\"; keep = true", "\"keep\" goes with a schema"),
+        ("as = \"json\"; schema = { a = \"int\" }", "column \"a\": unknown type \"int\""),
+        ("as = \"json\"; schema = {}", "the schema has no column"),
+        ("as = \"json\"; column = \"m\"", "no column \"m\""),
+    ] {
+        let problems = bench().problems(&steps(&[&format!("op = \"parse\"; {arguments}")]));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains(wanted), "{problems:?}");
+    }
+}
+
+#[test]
+fn looked_up_columns_stand_beside_the_row() {
+    let flow = steps(&["op = \"enrich_cached\"; key = \"word\"; fn = \"p.length\"; ttl = \"1h\"; on_error = \"skip\""]);
+    let out = bench().out(&flow);
+    assert_eq!((out.len(), &*out[0]), (6, "n=1, word=to, length=2"));
+}
