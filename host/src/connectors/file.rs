@@ -195,3 +195,48 @@ pub(super) fn write(
     let writer = FileWriter::create(target, &cx.run_id)?;
     Ok(PartWriter { encoder: Box::new(TextEncode::new(encoder, CHUNK)), writer: Box::new(writer) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::schema::{Type, schema_of};
+    use crate::dataflow::source::{Piece, Read};
+    use crate::formats::csv::Dialect;
+
+    /// Reads a partition from a position to its end: the rows of each piece, and the position behind it.
+    fn read(path: &Path, format: &SourceFormat, at: Option<&[u8]>) -> Vec<(usize, Vec<u8>)> {
+        let PartReader { mut reader, decoder } = open(path, &"x".into(), format, 16, at).unwrap();
+        let mut decoder = decoder.unwrap();
+        let mut pieces = Vec::new();
+        while let Read::Piece { data: Piece::Bytes(bytes), position } = reader.read().unwrap() {
+            let decoded = decoder.decode(&bytes).unwrap();
+            assert_eq!(decoded.errors, []);
+            pieces.push((decoded.rows.num_rows(), position));
+        }
+        pieces
+    }
+
+    #[test]
+    fn reading_goes_on_from_every_position() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in.csv");
+        let rows: String = (0..20).map(|n| format!("{n},name {n}\n")).collect();
+        std::fs::write(&path, format!("id,name\n{rows}")).unwrap();
+        let schema = schema_of(&[("name".to_owned(), Type::String)]);
+        let csv = SourceFormat::Csv { schema, dialect: Dialect::default(), has_header: true };
+        for (format, total) in [(csv, 20), (SourceFormat::Lines, 21)] {
+            let all = read(&path, &format, None);
+            assert!(all.len() > 5);
+            for (at, (_, position)) in all.iter().enumerate() {
+                let before: usize = all[..=at].iter().map(|(rows, _)| rows).sum();
+                let after: usize = read(&path, &format, Some(position)).iter().map(|(rows, _)| rows).sum();
+                assert_eq!(before + after, total);
+            }
+        }
+        std::fs::write(&path, "id,name\n").unwrap();
+        let Err(error) = open(&path, &"x".into(), &SourceFormat::Lines, 16, Some(&99_u64.to_le_bytes())) else {
+            panic!("a file that shrank cannot be read on")
+        };
+        assert_eq!(error.message, "x has 8 bytes, and 99 of it were read before");
+    }
+}

@@ -201,3 +201,66 @@ impl Writer for PluginWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::RecordBatch;
+    use std::sync::{Arc, Mutex};
+
+    /// Notes the calls to it.
+    struct Notes(Arc<Mutex<Vec<String>>>);
+
+    impl Notes {
+        fn note(&self, call: String) {
+            self.0.lock().unwrap().push(call);
+        }
+    }
+
+    impl SinkFn for Notes {
+        fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RowError>, LogicError> {
+            self.note(format!("write {}", rows.num_rows()));
+            Ok(Vec::new())
+        }
+
+        fn snapshot(&mut self) -> Result<Vec<u8>, LogicError> {
+            Ok(Vec::new())
+        }
+
+        fn pre_commit(&mut self, epoch: u64) -> Result<Vec<u8>, LogicError> {
+            self.note(format!("pre-commit {epoch}"));
+            Ok(vec![7])
+        }
+
+        fn commit(&mut self, epoch: u64, staged: &[u8]) -> Result<(), LogicError> {
+            self.note(format!("commit {epoch} {staged:?}"));
+            Ok(())
+        }
+
+        fn close(&mut self) -> Result<(), LogicError> {
+            self.note("close".to_owned());
+            Ok(())
+        }
+    }
+
+    fn calls(two_phase: bool) -> Vec<String> {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let sink = Box::new(Notes(calls.clone()));
+        let mut writer = PluginWriter { sink, two_phase, written: false, epoch: Epoch::FIRST };
+        let batch = Batch::new(RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())));
+        writer.run(Job::Rows(batch.clone())).unwrap();
+        writer.publish(Epoch(3)).unwrap();
+        writer.publish(Epoch(4)).unwrap();
+        writer.run(Job::Rows(batch)).unwrap();
+        writer.close().unwrap();
+        drop(writer);
+        Arc::into_inner(calls).unwrap().into_inner().unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_committed_at_the_end_of_its_epoch() {
+        let wanted = ["write 0", "pre-commit 3", "commit 3 [7]", "write 0", "pre-commit 5", "commit 5 [7]", "close"];
+        assert_eq!(calls(true), wanted);
+        assert_eq!(calls(false), ["write 0", "write 0", "close"]);
+    }
+}

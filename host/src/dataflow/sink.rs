@@ -167,7 +167,11 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     for (name, part) in opened {
         let activator = cx.scope.worker().sync_activator_for(address.to_vec());
         let meter = cx.meter.clone();
-        parts.push(Part::start(&name, part, cx, activator, meter)?);
+        match Part::start(&name, part, cx, activator, meter) {
+            Ok(part) => parts.push(part),
+            // The operator is begun, so it must be built.
+            Err(error) => cx.reporter().fail(error),
+        }
     }
     let stride = cx.workers();
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());

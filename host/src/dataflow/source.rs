@@ -104,16 +104,22 @@ pub enum Piece {
 pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Stream<'s>>, LogicError> {
     let mut names = parts.list()?;
     names.sort();
+    let instance = cx.instance();
+    // Opened before the operator is begun: one that is begun must be built, whatever cannot be opened.
+    let mine = names.into_iter().skip(cx.worker().0).step_by(cx.workers());
+    let readers = mine.map(|name| parts.open(&instance, &name, None).map(|reader| (name, reader)));
+    let readers = readers.collect::<Result<Vec<_>, LogicError>>()?;
     let mut builder = OperatorBuilder::new(cx.step.to_string(), cx.scope);
     let ports = 1 + usize::from(cx.row_errors.port.is_some());
     let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output::<Packet>()).unzip();
     let address = builder.operator_info().address;
-    let instance = cx.instance();
     let mut opened = Vec::new();
-    for name in names.into_iter().skip(cx.worker().0).step_by(cx.workers()) {
-        let reader = parts.open(&instance, &name, None)?;
+    for (name, reader) in readers {
         let activator = cx.scope.worker().sync_activator_for(address.to_vec());
-        opened.push(Part::start(name, reader, &cx.execution.env, activator)?);
+        match Part::start(name, reader, &cx.execution.env, activator) {
+            Ok(part) => opened.push(part),
+            Err(error) => cx.reporter().fail(error),
+        }
     }
     cx.execution.epochs.wake(cx.scope.worker().sync_activator_for(address.to_vec()));
     let activator = cx.scope.activator_for(address);

@@ -279,3 +279,101 @@ impl Reader for ParquetReader {
         Ok(Read::Piece { data: Piece::Rows(self.arrange(&batch)?), position: self.position() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::env::real;
+    use arrow::array::{AsArray, Int64Array, LargeStringArray};
+    use arrow::datatypes::Int64Type;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+    use std::sync::Arc;
+
+    fn write(path: &Path, columns: Vec<(&str, ArrayRef)>, group: usize) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+        let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+    }
+
+    fn cx() -> InstanceCx {
+        InstanceCx {
+            step: "step".into(),
+            worker: crate::data::ids::WorkerIndex(0),
+            run_id: "run".into(),
+            env: real::env(),
+            meter: Arc::default(),
+        }
+    }
+
+    fn source(root: &Path, columns: &[(&str, Type, Origin)]) -> ParquetSource {
+        let named: Vec<(String, Type)> = columns.iter().map(|(name, ty, _)| ((*name).to_owned(), ty.clone())).collect();
+        ParquetSource {
+            name: "in".into(),
+            root: root.to_owned(),
+            is_dir: true,
+            glob: None,
+            schema: schema_of(&named),
+            origins: columns.iter().map(|(.., origin)| origin.clone()).collect(),
+        }
+    }
+
+    fn read(source: &ParquetSource, part: &str, at: Option<&[u8]>) -> Vec<(RecordBatch, Vec<u8>)> {
+        let mut reader = source.open(&cx(), &part.into(), at).unwrap().reader;
+        let mut batches = Vec::new();
+        while let Read::Piece { data: Piece::Rows(rows), position } = reader.read().unwrap() {
+            batches.push((rows, position));
+        }
+        batches
+    }
+
+    #[test]
+    fn reading_goes_on_from_every_position() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = 3 * i64::try_from(BATCH).unwrap() + 17;
+        write(&dir.path().join("a.parquet"), vec![("n", Arc::new(Int64Array::from_iter(0..count)))], 5000);
+        let source = source(dir.path(), &[("n", Type::Int64, Origin::File)]);
+        let all = read(&source, "in/a.parquet", None);
+        assert_eq!(all.iter().map(|(rows, _)| rows.num_rows() as i64).sum::<i64>(), count);
+        let mut before = 0;
+        for (rows, position) in &all {
+            before += rows.num_rows() as i64;
+            let rest = read(&source, "in/a.parquet", Some(position));
+            let numbers: Vec<i64> = rest
+                .iter()
+                .flat_map(|(rows, _)| rows.column(0).as_primitive::<Int64Type>().values().to_vec())
+                .collect();
+            assert!(numbers.into_iter().eq(before..count), "from {before}");
+        }
+    }
+
+    #[test]
+    fn files_may_lack_columns_and_order_and_spell_types_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let texts: ArrayRef = Arc::new(LargeStringArray::from(vec!["x", "y"]));
+        write(&dir.path().join("day=1/a.parquet"), vec![("n", numbers.clone()), ("s", texts.clone())], 10);
+        write(&dir.path().join("day=2/b.parquet"), vec![("s", texts.clone()), ("n", numbers.clone())], 10);
+        write(&dir.path().join("day=3/c.parquet"), vec![("n", numbers)], 10);
+        write(&dir.path().join("day=4/d.parquet"), vec![("n", texts)], 10);
+        let columns = [
+            ("day", Type::Int64, Origin::Folders),
+            ("n", Type::Int64, Origin::File),
+            ("s", Type::String, Origin::File),
+        ];
+        let source = source(dir.path(), &columns);
+        let parts: Vec<String> = source.list().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(parts, ["in/day=1/a.parquet", "in/day=2/b.parquet", "in/day=3/c.parquet", "in/day=4/d.parquet"]);
+        for (day, part) in (1..).zip(&parts[..3]) {
+            let (rows, _) = read(&source, part, None).remove(0);
+            assert_eq!(rows.column(0).as_primitive::<Int64Type>().values(), &[day, day]);
+            assert_eq!(rows.column(1).as_primitive::<Int64Type>().values(), &[1, 2]);
+            assert_eq!(rows.column(2).null_count(), if day == 3 { 2 } else { 0 });
+        }
+        let Err(error) = source.open(&cx(), &parts[3].as_str().into(), None) else { panic!("other types are refused") };
+        assert_eq!(error.message, "in/day=4/d.parquet: column \"n\" is string, and int64 in the first file");
+    }
+}

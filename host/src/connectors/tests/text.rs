@@ -204,3 +204,34 @@ fn the_files_of_a_folder_are_shared_over_workers() {
         assert_eq!(place.files().len(), 7 + workers);
     }
 }
+
+#[test]
+fn rows_of_a_key_go_to_one_file_with_their_key() {
+    let place = Place { workers: 2, ..Place::new() };
+    let rows: String = (0..100).map(|n| format!("{{\"n\":{n},\"k\":\"k{}\"}}\n", n % 10)).collect();
+    place.write("in/a.jsonl", &rows);
+    place.write("in/b.jsonl", &rows);
+    let steps = |sink: &str| {
+        format!(
+            "[[step]]\nname = \"in\"\nop = \"input\"\nsource = {{ dir = \"in\" }}\n[[step]]\nname = \"key\"\nop = \"key_on\"\nkey = \"k\"\nkey_name = \"by\"\n[[step]]\nname = \"out\"\nop = \"output\"\nsink = {sink}\n"
+        )
+    };
+    let run = |sink: &str| place.run_plan(place.plan(&steps(sink)).unwrap()).unwrap();
+    run("{ dir = \"out\", files = 3, name = \"{}.csv\" }");
+    let mut owners = std::collections::BTreeMap::new();
+    let mut count = 0;
+    for file in 0..3 {
+        let text = place.read(&format!("out/{file}.csv"));
+        assert!(text.starts_with("by,n,k\n"), "{text}");
+        for line in text.lines().skip(1) {
+            let key = line.split(',').next().unwrap().to_owned();
+            assert_eq!(*owners.entry(key).or_insert(file), file);
+            count += 1;
+        }
+    }
+    assert_eq!((count, owners.len()), (200, 10));
+    run("{ parquet = \"pq\", partition_by = [\"by\"] }");
+    let back = place.run("{ parquet = \"pq\", columns = [\"by\", \"k\"] }", "{ file = \"back.csv\" }").unwrap();
+    assert_eq!(back.steps[0].1.rows_out, 200);
+    assert!(place.read("back.csv").lines().skip(1).all(|line| line.split(',').next() == line.split(',').nth(1)));
+}

@@ -1,14 +1,15 @@
-//! The arguments with which connectors of text say how rows are written in it, and the formats that come of them.
+//! The format of a source: how text becomes rows, and how their columns are told from a sample.
 
-use super::blocks::BLOCK;
+use super::{Name, dialect, ending, only_for_csv};
 use crate::catalog::cx::ConnectorCx;
+use crate::connectors::blocks::BLOCK;
 use crate::data::schema::{Type, describe, schema_of};
 use crate::dataflow::error::LogicError;
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::formats::csv::{self, CsvDecoder, CsvEncoder, CsvFramer, Dialect, FieldTypes, Header};
-use crate::formats::json::{self, JsonDecoder, JsonEncoder};
-use crate::formats::lines::{LinesDecoder, LinesEncoder};
-use crate::formats::{Decoder, Encoder, FormatError, Framer, LineFramer};
+use crate::formats::csv::{self, CsvDecoder, CsvFramer, Dialect, FieldTypes, Header};
+use crate::formats::json::{self, JsonDecoder};
+use crate::formats::lines::LinesDecoder;
+use crate::formats::{Decoder, FormatError, Framer, LineFramer};
 use crate::spec::{Node, Spanned, Value};
 use arrow::datatypes::SchemaRef;
 use serde::Deserialize;
@@ -20,74 +21,22 @@ use std::path::Path;
 const SAMPLE_BYTES: usize = 1 << 20;
 const SAMPLE_LINES: usize = 1000;
 
-/// What the reference of a source says of the arguments below.
-macro_rules! source_format_doc {
-    () => {
-        "- `format`: `\"lines\"` (one column `value`), `\"json\"` (JSON lines: an object a line) or `\"csv\"`. Default: by the
-  ending of the name (`.json`, `.jsonl`, `.ndjson`: json; `.csv`, `.tsv`: csv; else lines).
-- `schema`: the columns of json and csv, such as `{ user = \"string\", value = \"float64\", tags = \"list<string>\" }`. Types
-  are bool, int32, int64, uint32, uint64, float32, float64, string, binary, timestamp, date, json, `list<…>` and
-  `struct<name: …>`. Default: `\"infer\"`, from the first 1,000 lines of the (first) file when the flow is checked.
-  `\"json\"`: each line is one column `value` of any JSON. `\"text\"`: all columns of csv are strings.
-- `delimiter` (default `\",\"`, with `.tsv` a tab) and `header` (default true): of csv. Without a header, `schema` names the
-  fields in their order.
-"
-    };
-}
-
-/// As [`source_format_doc`], of a sink.
-macro_rules! sink_format_doc {
-    () => {
-        "- `format`: `\"json\"` (JSON lines), `\"csv\"` or `\"lines\"` (rows of one column of text). Default: by the ending of the
-  name (`.csv`, `.tsv`: csv; `.txt`: lines), else json.
-- `delimiter` (default `\",\"`, with `.tsv` a tab) and `header` (default true): of csv.
-"
-    };
-}
-
-pub(super) use {sink_format_doc, source_format_doc};
-
-/// The name of a format of text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Name {
-    Lines,
-    Json,
-    Csv,
-}
-
 /// The arguments of a source's format.
 #[derive(Debug, Deserialize)]
-pub(super) struct SourceFormatArgs {
+pub(in crate::connectors) struct SourceFormatArgs {
     format: Option<Spanned<Name>>,
     schema: Option<Node>,
     delimiter: Option<Spanned<char>>,
     header: Option<Spanned<bool>>,
 }
 
-/// The arguments of a sink's format.
-#[derive(Debug, Deserialize)]
-pub(super) struct SinkFormatArgs {
-    format: Option<Spanned<Name>>,
-    delimiter: Option<Spanned<char>>,
-    header: Option<Spanned<bool>>,
-}
-
 /// How a source's text becomes rows.
 #[derive(Clone, Debug)]
-pub(super) enum SourceFormat {
+pub(in crate::connectors) enum SourceFormat {
     Lines,
     JsonValues,
     Json(SchemaRef),
     Csv { schema: SchemaRef, dialect: Dialect, has_header: bool },
-}
-
-/// How rows become a sink's text.
-#[derive(Clone, Debug)]
-pub(super) enum SinkFormat {
-    Lines,
-    Json,
-    Csv { dialect: Dialect, has_header: bool },
 }
 
 /// What is known of the columns before any row is read.
@@ -278,7 +227,7 @@ impl SourceFormatArgs {
 ///
 /// # Errors
 /// As for [`SourceFormatArgs::resolve`].
-pub(super) fn rows_format(
+pub(in crate::connectors) fn rows_format(
     cx: &ConnectorCx<'_>,
     schema: Option<Node>,
     name: &str,
@@ -347,83 +296,6 @@ impl SourceFormat {
     }
 }
 
-impl SinkFormatArgs {
-    /// Finds the format of text that goes to something called `name`.
-    ///
-    /// # Errors
-    /// The arguments do not go together, or the format cannot write the stream.
-    pub fn resolve(&self, cx: &ConnectorCx<'_>, name: &str) -> Result<SinkFormat, Diagnostics> {
-        let ending = ending(name);
-        if ending == "parquet" && self.format.is_none() {
-            let message = format!("{}: {name:?} is the name of a Parquet file", cx.what());
-            let help = "write Parquet files into a folder with sink = { parquet = \"…\" }";
-            return Err(Diagnostic::new("wrong-format", message).at(cx.span.clone()).help(help).into());
-        }
-        let format = self.format.as_ref().map(|format| format.value).unwrap_or(match ending.as_str() {
-            "csv" | "tsv" => Name::Csv,
-            "txt" => Name::Lines,
-            _ => Name::Json,
-        });
-        let mut problems = only_for_csv(cx, format, self.delimiter.as_ref(), self.header.as_ref());
-        let dialect = problems.take(dialect(cx, self.delimiter.as_ref(), &ending));
-        let Some(dialect) = dialect.filter(|_| problems.is_empty()) else { return Err(problems) };
-        let has_header = self.header.as_ref().is_none_or(|header| header.value);
-        let format = match format {
-            Name::Lines => SinkFormat::Lines,
-            Name::Json => SinkFormat::Json,
-            Name::Csv => SinkFormat::Csv { dialect, has_header },
-        };
-        let up = cx.up();
-        match format.encoder(&up.schema, up.key.as_deref()) {
-            Ok(_) => Ok(format),
-            Err(error) => {
-                let span = self.format.as_ref().map_or(cx.span.clone(), |format| format.span.clone());
-                Err(Diagnostic::new("wrong-format", format!("{}: {error}", cx.what())).at(span).into())
-            }
-        }
-    }
-}
-
-impl SinkFormat {
-    /// Makes what writes the rows of one file.
-    ///
-    /// # Errors
-    /// The format has no form for such rows.
-    pub fn encoder(&self, schema: &SchemaRef, key: Option<&str>) -> Result<Box<dyn Encoder>, FormatError> {
-        Ok(match self {
-            SinkFormat::Lines => Box::new(LinesEncoder::new(schema)?),
-            SinkFormat::Json => Box::new(JsonEncoder::new(schema, key)),
-            SinkFormat::Csv { dialect, has_header: true } => Box::new(CsvEncoder::new(schema, key, *dialect)?),
-            SinkFormat::Csv { dialect, has_header: false } => {
-                Box::new(Headless(CsvEncoder::new(schema, key, *dialect)?))
-            }
-        })
-    }
-
-    /// What files of the format are called at the end.
-    pub fn ending(&self) -> &'static str {
-        match self {
-            SinkFormat::Lines => "txt",
-            SinkFormat::Json => "jsonl",
-            SinkFormat::Csv { .. } => "csv",
-        }
-    }
-}
-
-/// An encoder whose header is left out.
-struct Headless<E>(E);
-
-impl<E: Encoder> Encoder for Headless<E> {
-    fn encode(
-        &mut self,
-        rows: &arrow::array::RecordBatch,
-        key: Option<&arrow::array::StringArray>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), FormatError> {
-        self.0.encode(rows, key, out)
-    }
-}
-
 /// Reads a type as it is written for a column: text, or a table for a struct, or an array with the type of the items.
 fn written_type(node: &Node, what: &str) -> Result<Type, Diagnostics> {
     let wrong = |message: String| {
@@ -438,35 +310,6 @@ fn written_type(node: &Node, what: &str) -> Result<Type, Diagnostics> {
         Value::Array(items) if items.len() == 1 => Ok(Type::List(Box::new(written_type(&items[0], what)?))),
         other => Err(wrong(format!("expected a type, found {}", other.describe()))),
     }
-}
-
-fn only_for_csv(
-    cx: &ConnectorCx<'_>,
-    format: Name,
-    delimiter: Option<&Spanned<char>>,
-    header: Option<&Spanned<bool>>,
-) -> Diagnostics {
-    let delimiter = delimiter.map(|delimiter| ("delimiter", &delimiter.span));
-    let given = delimiter.into_iter().chain(header.map(|header| ("header", &header.span)));
-    let wrong = given.filter(|_| format != Name::Csv).map(|(key, span)| {
-        let message = format!("{}: \"{key}\" is for csv only", cx.what());
-        Diagnostic::new("wrong-key", message).at(span.clone()).help("leave it out, or write format = \"csv\"")
-    });
-    wrong.collect()
-}
-
-fn dialect(cx: &ConnectorCx<'_>, delimiter: Option<&Spanned<char>>, ending: &str) -> Result<Dialect, Diagnostics> {
-    let Some(delimiter) = delimiter else {
-        let default = if ending == "tsv" { Dialect::new('\t', Some('"')) } else { Ok(Dialect::default()) };
-        return Ok(default.expect("a tab can separate fields"));
-    };
-    Dialect::new(delimiter.value, Some('"')).map_err(|error| {
-        Diagnostic::new("wrong-value", format!("{}: {error}", cx.what())).at(delimiter.span.clone()).into()
-    })
-}
-
-fn ending(name: &str) -> String {
-    Path::new(name).extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 fn read_sample(cx: &ConnectorCx<'_>, path: &Path, framer: &mut dyn Framer) -> Result<Vec<u8>, Diagnostics> {
