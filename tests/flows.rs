@@ -39,7 +39,10 @@ fn run_case(case: &Path, workers: usize) -> Result<(), String> {
     if done.code == Some(0) && case.join("then.toml").exists() {
         done = run_flow(dir.path(), "then.toml", workers)?;
     }
-    let is_new = |file: &String| !before.contains(file) && !file.starts_with("scratch/");
+    let is_as_before = |file: &String| {
+        before.contains(file) && std::fs::read(dir.path().join(file)).ok() == std::fs::read(case.join(file)).ok()
+    };
+    let is_new = |file: &String| !is_as_before(file) && !file.starts_with("scratch/");
     let written: Vec<String> = files_below(dir.path()).into_iter().filter(is_new).collect();
     if workers == 1 && std::env::var_os("UPDATE_EXPECT").is_some() {
         update(case, dir.path(), &done, &written);

@@ -24,14 +24,13 @@ impl Default for Line {
 impl Line {
     /// Shows the line.
     pub fn show(&self) {
-        self.0.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is right"));
+        self.0.set_style(ProgressStyle::with_template("{msg}").expect("the template is right"));
         self.0.set_draw_target(ProgressDrawTarget::stderr());
     }
 
     /// Writes the line anew.
     pub fn set(&self, text: String) {
         self.0.set_message(text);
-        self.0.tick();
     }
 
     /// Takes the line away for good.

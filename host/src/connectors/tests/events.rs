@@ -34,7 +34,8 @@ fn a_script_moves_a_clock_that_can_be_set() {
     }
     assert!(clock.clock.now() >= Instant(151 * 86_400_000_000));
     let machine = Place::new();
-    expect![[r#"step "in": script sets the clock with "@now", and this execution has that of the machine"#]].assert_eq(&machine.failure(&format!("{{ testing = {script} }}"), "{ file = \"out.jsonl\" }"));
+    expect![[r#"step "in": script sets the clock with "@now", and this execution has that of the machine"#]]
+        .assert_eq(&machine.failure(&format!("{{ testing = {script} }}"), "{ file = \"out.jsonl\" }"));
 }
 
 #[test]
