@@ -3,9 +3,9 @@
 //!
 //! `cargo bench -p wxhost --bench boundary`
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{Int64Type, SchemaRef};
+use bench_plugin::{Visit, visit_kernel};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::path::Path;
@@ -64,30 +64,25 @@ fn rows() -> RecordBatch {
     RecordBatch::try_new(columns(), arrays).expect("the arrays are of the schema")
 }
 
-/// Does natively what the plugin's `boundary` does: cuts the texts, and calculates with the numbers.
+/// Runs the plugin's kernel natively, row by row, from Arrow columns into Arrow builders that have room enough.
 fn native_map(rows: &RecordBatch) -> RecordBatch {
-    let texts = |column: usize, cut: fn(&str) -> &str| -> ArrayRef {
-        let texts = rows.column(column).as_string::<i32>();
-        let mut offsets = Vec::with_capacity(texts.len() + 1);
-        let mut data = Vec::with_capacity(texts.values().len());
-        offsets.push(0);
-        for row in 0..texts.len() {
-            data.extend_from_slice(cut(texts.value(row)).as_bytes());
-            offsets.push(data.len() as i32);
-        }
-        // Checks the text again, which safe code cannot go without.
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Arc::new(StringArray::try_new(offsets, Buffer::from_vec(data), None).expect("the texts are UTF-8"))
-    };
+    let (users, pages) = (rows.column(0).as_string::<i32>(), rows.column(1).as_string::<i32>());
     let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
-    let times = numbers(2).iter().map(|time| time / 1000);
-    let values = numbers(3).iter().zip(numbers(2)).map(|(value, time)| value.wrapping_mul(31).wrapping_add(*time));
-    let arrays: Vec<ArrayRef> = vec![
-        texts(0, |user| user.strip_prefix("user-").unwrap_or(user)),
-        texts(1, |page| page.trim_end_matches('/')),
-        Arc::new(Int64Array::from_iter_values(times)),
-        Arc::new(Int64Array::from_iter_values(values)),
-    ];
+    let (times, values) = (numbers(2), numbers(3));
+    let text = |like: &StringArray| StringBuilder::with_capacity(like.len(), like.values().len());
+    let (mut user, mut page) = (text(users), text(pages));
+    let number = || Int64Builder::with_capacity(rows.num_rows());
+    let (mut ts, mut value) = (number(), number());
+    for row in 0..rows.num_rows() {
+        let visit = Visit { user: users.value(row), page: pages.value(row), ts: times[row], value: values[row] };
+        let visit = visit_kernel(visit);
+        user.append_value(visit.user);
+        page.append_value(visit.page);
+        ts.append_value(visit.ts);
+        value.append_value(visit.value);
+    }
+    let arrays: Vec<ArrayRef> =
+        vec![Arc::new(user.finish()), Arc::new(page.finish()), Arc::new(ts.finish()), Arc::new(value.finish())];
     RecordBatch::try_new(rows.schema(), arrays).expect("the arrays are of the schema")
 }
 
@@ -107,28 +102,57 @@ fn map(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A million rows in batches: group numbers and values.
+fn stream() -> Vec<(Vec<u32>, RecordBatch)> {
+    let mut seed = 1_u64;
+    let mut random = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed >> 33
+    };
+    let schema = schema_of(&[("value".to_owned(), Type::Int64)]);
+    (0..1_000_000_usize.div_ceil(ROWS))
+        .map(|_| {
+            let groups = (0..ROWS).map(|_| (random() % u64::from(GROUPS)) as u32).collect();
+            let values = Int64Array::from_iter_values((0..ROWS).map(|_| (random() % 1000) as i64));
+            (groups, RecordBatch::try_new(schema.clone(), vec![Arc::new(values)]).expect("it is of the schema"))
+        })
+        .collect()
+}
+
 fn fold(criterion: &mut Criterion) {
-    let (library, rows) = (library(), rows());
-    let rows = rows.project(&[3]).expect("the column is there");
-    let groups: Vec<u32> = (0..ROWS as u32).map(|row| row.wrapping_mul(2_654_435_761) % GROUPS).collect();
+    let (library, stream) = (library(), stream());
+    let schema = stream[0].1.schema();
     let mut group = criterion.benchmark_group("fold of 10k groups");
-    group.throughput(Throughput::Elements(ROWS as u64));
-    let mut slab = vec![(0_u64, 0_i64); GROUPS as usize];
+    group.throughput(Throughput::Elements((stream.len() * ROWS) as u64));
     group.bench_function("native", |bencher| {
+        // Groups appear as they do in a stream, so the slab grows as it does in a plugin.
         bencher.iter(|| {
-            let values = rows.column(0).as_primitive::<Int64Type>().values();
-            for (&group, &value) in black_box(&groups).iter().zip(values) {
-                let (count, sum) = &mut slab[group as usize];
-                *count += 1;
-                *sum = sum.wrapping_add(value);
+            let mut slab: Vec<(u64, i64)> = Vec::new();
+            for (groups, rows) in black_box(&stream) {
+                let values = rows.column(0).as_primitive::<Int64Type>().values();
+                for (&group, &value) in groups.iter().zip(values) {
+                    if group as usize >= slab.len() {
+                        slab.resize(group as usize + 1, (0, 0));
+                    }
+                    let (count, sum) = &mut slab[group as usize];
+                    *count += 1;
+                    *sum = sum.wrapping_add(value);
+                }
             }
+            slab
         });
     });
     for (name, limits) in limits() {
-        let open = library.open_fold("bench.CountSum", &rows.schema(), "", &limits);
+        let open = library.open_fold("bench.CountSum", &schema, "", &limits);
         let open = open.unwrap_or_else(|error| panic!("{}", error.message));
         let mut instance = open.factory.instantiate(&cx()).expect("the function opens again");
-        group.bench_function(name, |bencher| bencher.iter(|| instance.update(black_box(&groups), None, &rows)));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                for (groups, rows) in black_box(&stream) {
+                    instance.update(groups, None, rows).expect("the fold takes the rows");
+                }
+            });
+        });
     }
     group.finish();
 }

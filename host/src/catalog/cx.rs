@@ -139,7 +139,15 @@ impl FlowCx<'_> {
     }
 
     fn limits(&self, reference: &str, own: Option<&Limits>) -> StepLimits {
-        let mut limits = StepLimits::default();
+        self.limits_from(StepLimits::default(), reference, own)
+    }
+
+    /// The limits of a source or sink: its calls may block for any time, so there is no deadline unless one is set.
+    fn limits_of_connector(&self, reference: &str, own: Option<&Limits>) -> StepLimits {
+        self.limits_from(StepLimits { time_per_batch: None, ..StepLimits::default() }, reference, own)
+    }
+
+    fn limits_from(&self, mut limits: StepLimits, reference: &str, own: Option<&Limits>) -> StepLimits {
         let plugin = self.plugin(reference).map(|plugin| &plugin.limits);
         for layer in plugin.into_iter().chain(own) {
             match &layer.memory {
@@ -260,7 +268,7 @@ impl ConnectorCx<'_> {
     ) -> Result<OpenSource, Diagnostics> {
         self.flow.expect_kind(function, &[FunctionKind::Source], &self.what())?;
         let config = self.flow.config(&function.value, config);
-        let limits = self.flow.limits(&function.value, self.step.limits.as_ref());
+        let limits = self.flow.limits_of_connector(&function.value, self.step.limits.as_ref());
         let opened = self.flow.functions.open_source(&function.value, &config, &limits);
         opened.map_err(|error| refused(function, &error, &self.what()))
     }
@@ -276,7 +284,7 @@ impl ConnectorCx<'_> {
     ) -> Result<OpenSink, Diagnostics> {
         self.flow.expect_kind(function, &[FunctionKind::Sink], &self.what())?;
         let config = self.flow.config(&function.value, config);
-        let limits = self.flow.limits(&function.value, self.step.limits.as_ref());
+        let limits = self.flow.limits_of_connector(&function.value, self.step.limits.as_ref());
         let opened = self.flow.functions.open_sink(&function.value, &self.up().schema, &config, &limits);
         opened.map_err(|error| refused(function, &error, &self.what()))
     }

@@ -278,3 +278,27 @@ fn draining_ends_an_endless_flow_well() {
     assert_eq!(*seen.ends.lock().unwrap(), ["closed", "closed"]);
     assert_eq!(seen.sorted().len() % 10, 0, "batches are finished");
 }
+
+#[test]
+fn a_panic_on_a_thread_stops_the_flow_and_does_not_hang_it() {
+    for (in_reader, message) in [(true, "the thread that reads p ended"), (false, "the thread that writes ended")] {
+        let stopped = run(
+            2,
+            LONG,
+            Arc::new(move |cx: &mut BuildCx<'_>| {
+                let read = move |_: &str, turn: usize| {
+                    assert!(!in_reader || turn < 2, "the reader panics");
+                    rows(numbers(0..10))
+                };
+                let up = source(cx, &Script { parts: vec!["p"], read })?.remove(0);
+                let on_job = move |_: &Batch| {
+                    assert!(in_reader, "the writer panics");
+                    Ok(())
+                };
+                Memory { seen: Seen::default(), routing: Routing::PerWorker, on_job }.build(cx, up)
+            }),
+        );
+        let Err(Stop::Failed(error)) = stopped else { panic!("it did not fail") };
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! What is encoded of a tick holds that tick open until it is written, so that a slow sink holds back the sources.
 
+use super::answers::answers;
 use super::build::{BuildCx, Stream};
 use super::emit::Emit;
 use super::error::LogicError;
@@ -14,7 +15,7 @@ use crate::data::ids::PartitionId;
 use crate::data::time::{Epoch, Tick};
 use crate::telemetry::meter::StepMeter;
 use arrow::datatypes::SchemaRef;
-use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
@@ -282,8 +283,7 @@ impl Part {
         meter: Arc<StepMeter>,
     ) -> Result<Part, LogicError> {
         let (jobs, orders) = bounded::<Order>(QUEUE);
-        // As many answers as orders, so this line never holds the writer up for long.
-        let (answer, done) = unbounded();
+        let (answer, done) = answers(activator);
         let mut writer = part.writer;
         let writing = cx.execution.writers.begin();
         let body = Box::new(move || {
@@ -298,9 +298,7 @@ impl Part {
                     }
                 };
                 let failed = result.is_err();
-                let taken = answer.send(result).is_ok();
-                // The worker may be gone already, and then there is nobody to wake.
-                activator.activate().ok();
+                let taken = answer.send(result);
                 if failed {
                     closed = false;
                 }

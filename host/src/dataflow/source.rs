@@ -5,6 +5,7 @@
 //! `TICKS` of this worker's ticks are unfinished anywhere in the flow, or more than `BYTES` of theirs. That bounds
 //! memory whatever is downstream, as timely's own queues do not.
 
+use super::answers::answers;
 use super::build::{BuildCx, Reporter, Stream};
 use super::dead_letter::{DeadLetter, Kind};
 use super::emit::Emit;
@@ -220,7 +221,7 @@ impl Part {
     fn start(name: PartitionId, part: PartReader, env: &Env, activator: SyncActivator) -> Result<Part, LogicError> {
         // Room for those that a waiting reader has yet to pass over.
         let (asks, asked) = bounded::<Ask>(2 * AHEAD + 2);
-        let (answer, answers) = bounded(AHEAD);
+        let (answer, answers) = answers(activator);
         let mut reader = part.reader;
         let body = Box::new(move || {
             let mut waits = false;
@@ -231,9 +232,7 @@ impl Part {
                 let read = reader.read();
                 waits = matches!(read, Ok(Read::Idle(_) | Read::Drained));
                 let last = !matches!(read, Ok(Read::Piece { .. } | Read::Idle(_) | Read::Drained));
-                let taken = answer.send(read).is_ok();
-                // The worker may be gone already, and then there is nobody to wake.
-                activator.activate().ok();
+                let taken = answer.send(read);
                 if last || !taken {
                     break;
                 }
