@@ -11,6 +11,8 @@ mod check;
 mod flows;
 // `wxhost new`, up to a flow that runs.
 mod new;
+// A plugin in another language than Rust.
+mod python;
 // Plugins that are none.
 mod refused_plugins;
 // Who may import whom, how long files are, what every declaration has.

@@ -6,7 +6,7 @@ use super::{Output, exit};
 use crate::dataflow::env::Env;
 use crate::plan::{Plan, PlannedStep};
 use crate::run::{Handle, Options, Report};
-use crate::spec::{DurationText, Spec};
+use crate::spec::{DurationText, Node, Spec, StepSpec, Value};
 use crate::telemetry::progress::{Line, Progress, REFRESH, Watched};
 use crate::telemetry::summary::{StepSummary, Summary};
 use clap::ValueEnum;
@@ -116,16 +116,18 @@ fn is_sink(step: &PlannedStep) -> bool {
     own.count() == 0
 }
 
-/// Says whether rows go to the terminal, which a progress line would cut to pieces.
+/// Says whether rows go to the terminal, which a progress line would cut to pieces. Stderr is one.
 fn prints_on_terminal(spec: &Spec) -> bool {
-    let prints = spec.steps.iter().any(|step| {
-        let sink = step.args.get("sink").map(|sink| match &sink.value {
-            crate::spec::Value::Table(table) => table.get("stdout").is_some(),
-            value => matches!(value, crate::spec::Value::String(name) if name == "stdout"),
-        });
-        sink == Some(true) || step.op.value.starts_with("inspect")
-    });
-    prints && io::stdout().is_terminal()
+    let is_text = |node: &Node, text: &str| matches!(&node.value, Value::String(found) if found == text);
+    let goes_to_stdout = |step: &StepSpec| match step.args.get("sink") {
+        Some(Node { value: Value::Table(table), .. }) => table.get("stdout").is_some(),
+        Some(sink) => is_text(sink, "stdout"),
+        None => step.args.get("to").is_some_and(|to| is_text(to, "stdout")),
+    };
+    spec.steps.iter().any(|step| match goes_to_stdout(step) {
+        true => io::stdout().is_terminal(),
+        false => step.op.value.starts_with("inspect"),
+    })
 }
 
 /// At the first signal the flow finishes what is under way, at the second one everything stops at once.
@@ -140,10 +142,11 @@ fn drain_on_signal(handle: &Handle, env: &Env, line: &Line) -> Result<(), Failur
                 std::process::exit(INTERRUPTED);
             }
             is_draining = true;
-            handle.drain();
             let say = || writeln!(io::stderr(), "finishing what is under way; a second signal stops at once");
-            // Draining does not depend on anybody being told.
+            // Said first, since the flow may be done before the next line. Draining does not depend on anybody
+            // being told.
             let _ = line.aside(say);
+            handle.drain();
         }
     };
     spawn(env, "signals", wait)
