@@ -11,8 +11,12 @@ mod check;
 mod flows;
 // `wxhost new`, up to a flow that runs.
 mod new;
-// A plugin in another language than Rust.
-mod python;
+// A plugin in Python beside one in Rust.
+mod polyglot;
+// Projects outside of this workspace.
+mod project;
+// What other programs read of what was written.
+mod readers;
 // Plugins that are none.
 mod refused_plugins;
 // Who may import whom, how long files are, what every declaration has.
