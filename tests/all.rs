@@ -9,7 +9,7 @@ mod cli;
 mod check;
 // Every folder of tests/flows as a flow, with one worker and with three.
 mod flows;
-// `wxhost new`, up to a flow that runs.
+// `wxhost new`: what it refuses.
 mod new;
 // A plugin in Python beside one in Rust.
 mod polyglot;
