@@ -8,7 +8,7 @@ use super::keyed::{Keyed, keyed};
 use super::sink::Routing;
 use super::source::{Read, source};
 use super::stateless::{Stateless, redistributed, stateless};
-use super::testing::{Memory, Script, Seen, counting, key_by_digit, numbers, rows, run, start, values};
+use super::testing::{Memory, Script, Seen, counting, key_by_digit, numbers, rows, run, run_in_bytes, start, values};
 use crate::data::batch::Batch;
 use crate::data::time::{Epoch, Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +74,27 @@ fn every_row_arrives_once_whatever_the_workers_and_the_routing() {
             assert_eq!(seen.sorted(), expected, "{workers} workers");
         }
     }
+}
+
+#[test]
+fn rows_cross_as_bytes_with_their_keys() {
+    let (seen, owners) = (Seen::default(), Arc::new(Mutex::new(BTreeSet::new())));
+    let (given, owned) = (seen.clone(), owners.clone());
+    run_in_bytes(
+        3,
+        LONG,
+        Arc::new(move |cx: &mut BuildCx<'_>| {
+            let up = counting(cx, &["p", "q", "r"], 3_000, 70)?;
+            let up = stateless(cx, vec![up], 1, Digits);
+            let logic = Sums { worker: cx.worker().0, sums: BTreeMap::new(), owners: owned.clone() };
+            let up = keyed(cx, up, &[numbers([]).schema()], 1, logic).remove(0);
+            sink_to(&given, Routing::One("only".into())).build(cx, up)
+        }),
+    )
+    .unwrap();
+    let expected: Vec<i64> = (0..10).map(|digit| 3 * (digit..3_000).step_by(10).sum::<i64>()).collect();
+    assert_eq!(seen.sorted(), expected);
+    assert_eq!(owners.lock().unwrap().len(), 10, "one worker a key");
 }
 
 #[test]
@@ -262,7 +283,7 @@ fn draining_ends_an_endless_flow_well() {
     let seen = Seen::default();
     let (given, watched) = (seen.clone(), seen.clone());
     let (execution, done) = start(
-        2,
+        timely::Config::process(2),
         LONG,
         Arc::new(move |cx: &mut BuildCx<'_>| {
             let up = source(cx, &Script { parts: vec!["p", "q"], read: |_: &str, _| rows(numbers(0..10)) })?.remove(0);

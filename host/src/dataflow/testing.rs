@@ -19,20 +19,31 @@ use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use timely::{CommunicationConfig, Config};
 
 /// Builds one worker's flow.
 pub type Build = dyn for<'s> Fn(&mut BuildCx<'s>) -> Result<Vec<Stream<'s>>, LogicError> + Send + Sync;
 
 /// Runs a flow to its end; epochs last `epoch`.
 pub fn run(workers: usize, epoch: Duration, build: Arc<Build>) -> Result<(), Stop> {
-    let (execution, done) = start(workers, epoch, build);
+    run_on(Config::process(workers), epoch, build)
+}
+
+/// As [`run`], but what is exchanged crosses as bytes, as it does between processes.
+pub fn run_in_bytes(workers: usize, epoch: Duration, build: Arc<Build>) -> Result<(), Stop> {
+    let communication = CommunicationConfig::ProcessBinary(workers);
+    run_on(Config { communication, worker: Default::default() }, epoch, build)
+}
+
+fn run_on(config: Config, epoch: Duration, build: Arc<Build>) -> Result<(), Stop> {
+    let (execution, done) = start(config, epoch, build);
     done();
     execution.writers.wait(Duration::from_secs(60));
     execution.failure.get().map_or(Ok(()), Err)
 }
 
 /// Starts a flow; what is returned waits for its end.
-pub fn start(workers: usize, epoch: Duration, build: Arc<Build>) -> (Execution, impl FnOnce()) {
+pub fn start(config: Config, epoch: Duration, build: Arc<Build>) -> (Execution, impl FnOnce()) {
     let env = env::real::env();
     let execution = Execution {
         flow: "test".into(),
@@ -43,7 +54,7 @@ pub fn start(workers: usize, epoch: Duration, build: Arc<Build>) -> (Execution, 
         run_id: "test".into(),
     };
     let shared = execution.clone();
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+    let guards = timely::execute(config, move |worker| {
         let execution = shared.clone();
         execution.failure.wake_me();
         worker.dataflow::<u64, _, _>(|scope| {
