@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The epoch interval where nobody gives one.
@@ -79,12 +79,15 @@ pub fn run(args: &Args, env: Env, output: Output, line: Line) -> Result<(), Fail
     let is_watched = !args.no_progress && io::stderr().is_terminal() && !prints_on_terminal(&planned.spec);
     let plan = Arc::new(planned.plan);
     let handle = Handle::new(&plan, &options);
-    drain_on_signal(&handle, &env, &line)?;
+    let told = Arc::new(Mutex::new(()));
+    drain_on_signal(&handle, &env, &line, told.clone())?;
     let watch = is_watched.then(|| Watch::start(&plan, &env, line)).transpose()?;
     let done = handle.run(&plan, &options);
     if let Some(watch) = watch {
         watch.end();
     }
+    // What is said of a signal comes before what is said at the end.
+    drop(told.lock());
     let report = done?;
     if output.is_json() || args.summary == ShowSummary::Always {
         let summary = summary(&plan, &report, options.workers);
@@ -128,8 +131,9 @@ fn prints_on_terminal(spec: &Spec) -> bool {
     prints && io::stdout().is_terminal()
 }
 
-/// At the first signal the flow finishes what is under way, at the second one everything stops at once.
-fn drain_on_signal(handle: &Handle, env: &Env, line: &Line) -> Result<(), Failure> {
+/// At the first signal the flow finishes what is under way, at the second one everything stops at once. `told` is held
+/// from before the flow may end until people are told why.
+fn drain_on_signal(handle: &Handle, env: &Env, line: &Line, told: Arc<Mutex<()>>) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::io("signals".as_ref(), &error))?;
     let (handle, line) = (handle.clone(), line.clone());
     let wait = move || {
@@ -140,6 +144,7 @@ fn drain_on_signal(handle: &Handle, env: &Env, line: &Line) -> Result<(), Failur
                 std::process::exit(INTERRUPTED);
             }
             is_draining = true;
+            let _telling = told.lock();
             handle.drain();
             let say = || writeln!(io::stderr(), "finishing what is under way; a second signal stops at once");
             // Draining does not depend on anybody being told.
