@@ -148,6 +148,36 @@ fn a_signal_ends_a_flow_well() {
 }
 
 #[test]
+fn a_second_signal_stops_at_once() {
+    let dir = temp_dir();
+    let flow = LINES.replace(
+        "[[step]]\nname = \"out\"",
+        "[[step]]\nname = \"stuck\"\nop = \"map\"\nfn = \"kinds.moody\"\nlimits = { time_per_batch = \"off\" }\n\n\
+         [[step]]\nname = \"out\"",
+    );
+    let plugin = crate::support::plugins::folder().join("kinds.wasm");
+    let text = format!("{flow}\n[plugins.kinds]\npath = {plugin:?}\n");
+    std::fs::write(dir.path().join("flow.toml"), text).unwrap();
+    let mut child = wxhost("run flow.toml").dir(dir.path()).start();
+    let mut stdin = child.stdin.take().unwrap();
+    // The call that does not end says so first.
+    stdin.write_all(b"say\nloop\n").unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut wait_for = |text: &str| {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "no {text}");
+        }
+    };
+    wait_for("said on stderr");
+    signal(&child, "INT");
+    wait_for("a second signal stops at once");
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn a_graph_is_drawn_in_every_language() {
     let dir = temp_dir();
     std::fs::write(dir.path().join("flow.toml"), LINES).unwrap();

@@ -3,6 +3,8 @@
 //! - `flow.toml` and its inputs; `stdin`, where the flow reads that,
 //! - `expected.stdout` and `expected/PATH`: what the flow writes, all of it and nothing else,
 //! - `expected.exit` (default 0) and `expected.stderr`, of which each line occurs in what is written there,
+//! - `then.toml`: a second flow, run when the first one ended well; only its stdout counts then,
+//! - what is written below `scratch` is for that second flow, and not compared,
 //! - `ordered`, if the order of lines is part of the result with one worker.
 //!
 //! Each runs with one and with three workers, in a copy of its folder. UPDATE_EXPECT=1 writes what one worker wrote.
@@ -29,23 +31,34 @@ fn every_flow_gives_the_same_with_one_worker_and_with_three() {
 }
 
 fn run_case(case: &Path, workers: usize) -> Result<(), String> {
-    let text = std::fs::read_to_string(case.join("flow.toml")).map_err(|error| format!("flow.toml: {error}"))?;
     let dir = temp_dir();
     copy_folder(case, dir.path());
     std::fs::remove_dir_all(dir.path().join("expected")).ok();
     let before = files_below(dir.path());
-    let mut call = wxhost(&format!("run flow.toml --summary=never -w {workers}")).dir(dir.path());
-    if text.contains("env:PLUGINS") {
-        call = call.env("PLUGINS", plugins::folder());
+    let mut done = run_flow(dir.path(), "flow.toml", workers)?;
+    if done.code == Some(0) && case.join("then.toml").exists() {
+        done = run_flow(dir.path(), "then.toml", workers)?;
     }
-    let done = call.stdin(std::fs::read(case.join("stdin")).unwrap_or_default()).run();
-    let written: Vec<String> = files_below(dir.path()).into_iter().filter(|file| !before.contains(file)).collect();
+    let is_as_before = |file: &String| {
+        before.contains(file) && std::fs::read(dir.path().join(file)).ok() == std::fs::read(case.join(file)).ok()
+    };
+    let is_new = |file: &String| !is_as_before(file) && !file.starts_with("scratch/");
+    let written: Vec<String> = files_below(dir.path()).into_iter().filter(is_new).collect();
     if workers == 1 && std::env::var_os("UPDATE_EXPECT").is_some() {
         update(case, dir.path(), &done, &written);
         return Ok(());
     }
     let is_ordered = workers == 1 && case.join("ordered").exists();
     compare(case, dir.path(), &done, &written, is_ordered).map_err(|what| format!("{what}\n{}", done.describe()))
+}
+
+fn run_flow(dir: &Path, file: &str, workers: usize) -> Result<Done, String> {
+    let text = std::fs::read_to_string(dir.join(file)).map_err(|error| format!("{file}: {error}"))?;
+    let mut call = wxhost(&format!("run {file} --summary=never -w {workers}")).dir(dir);
+    if text.contains("env:PLUGINS") {
+        call = call.env("PLUGINS", plugins::folder());
+    }
+    Ok(call.stdin(std::fs::read(dir.join("stdin")).unwrap_or_default()).run())
 }
 
 fn compare(case: &Path, dir: &Path, done: &Done, written: &[String], is_ordered: bool) -> Result<(), String> {

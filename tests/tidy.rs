@@ -236,6 +236,7 @@ const SURROUNDINGS: &[&str] = &[
     "unused-step",
     "errors-unused",
     "no-key",
+    "no-port",
     "no-upstream",
     "unknown-step",
 ];

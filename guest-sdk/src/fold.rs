@@ -197,6 +197,61 @@ struct States<T: State> {
     slab: Slab<T>,
 }
 
+impl<T: TryFold> States<T> {
+    /// Folds rows until a group has no state yet or a row fails, and leaves `place` there.
+    ///
+    /// New groups and failures are rare, so the loop over rows is free of both and keeps what it needs in registers.
+    fn fold_known<'a>(
+        &mut self,
+        columns: &<T::In<'a> as Read<'a>>::Column,
+        groups: &[u32],
+        index: Option<&[u32]>,
+        place: &mut usize,
+    ) -> Result<(), Option<Error>> {
+        let (plan, states) = (&self.plan, self.slab.states());
+        if let Some(index) = index {
+            for (group, row) in groups[*place..].iter().zip(&index[*place..]) {
+                fold_one(plan, columns, states, *group, *row as usize)?;
+                *place += 1;
+            }
+            return Ok(());
+        }
+        // Code that can be interrupted looks whether it is at the end of every turn, hence few turns.
+        let (fours, rest) = groups[*place..].as_chunks::<4>();
+        for &[first, second, third, fourth] in fours {
+            fold_one(plan, columns, states, first, *place)?;
+            *place += 1;
+            fold_one(plan, columns, states, second, *place)?;
+            *place += 1;
+            fold_one(plan, columns, states, third, *place)?;
+            *place += 1;
+            fold_one(plan, columns, states, fourth, *place)?;
+            *place += 1;
+        }
+        for group in rest {
+            fold_one(plan, columns, states, *group, *place)?;
+            *place += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Folds a row; fails with nothing if its group has no state.
+#[inline(always)]
+fn fold_one<'a, T: TryFold>(
+    plan: &RowPlan,
+    columns: &<T::In<'a> as Read<'a>>::Column,
+    states: &mut [Option<T>],
+    group: u32,
+    row: usize,
+) -> Result<(), Option<Error>> {
+    let Some(Some(state)) = states.get_mut(group as usize) else { return Err(None) };
+    match T::In::<'a>::get(columns, row) {
+        Ok(row) => state.try_fold(row).map_err(Some),
+        Err(fault) => Err(Some(plan.error(fault))),
+    }
+}
+
 impl<T: TryFold> Groups for States<T> {
     fn update(&mut self, groups: &[u32], index: Option<&[u32]>, rows: &Batch) -> Result<Vec<RowError>> {
         let columns = self.plan.bind::<T::In<'_>>(rows)?;
@@ -207,11 +262,12 @@ impl<T: TryFold> Groups for States<T> {
             return Err(Error::internal("the host sent groups that do not go with the rows"));
         }
         let mut errors = Vec::new();
-        for (place, group) in groups.iter().enumerate() {
-            let row = index.map_or(place, |index| index[place] as usize);
-            let state = self.slab.get_or_new(*group, &self.config);
-            if let Err(error) = self.plan.get::<T::In<'_>>(&columns, row).and_then(|row| state.try_fold(row)) {
+        let mut place = 0;
+        while let Some(group) = groups.get(place) {
+            self.slab.get_or_new(*group, &self.config);
+            if let Err(Some(error)) = self.fold_known(&columns, groups, index, &mut place) {
                 errors.push(error.of_row(place)?);
+                place += 1;
             }
         }
         Ok(errors)

@@ -69,6 +69,11 @@ impl<T: State> Slab<T> {
         Self(Vec::new())
     }
 
+    /// Returns the states that there are.
+    pub(crate) fn states(&mut self) -> &mut [Option<T>] {
+        &mut self.0
+    }
+
     pub(crate) fn slot(&mut self, group: u32) -> &mut Option<T> {
         let index = group as usize;
         if index >= self.0.len() {

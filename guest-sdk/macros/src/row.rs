@@ -135,7 +135,7 @@ fn read(name: &Ident, lifetime: Option<&Lifetime>, fields: &[Field<'_>]) -> Toke
                 ::core::result::Result::Ok(places.finish(columns))
             }
 
-            #[inline]
+            #[inline(always)]
             fn get(column: &Self::Column, row: usize) -> ::core::result::Result<Self, #sdk::Fault> {
                 column.check(row)?;
                 let #pattern = &column.fields;

@@ -178,18 +178,18 @@ impl<'a> Validity<'a> {
     }
 
     /// Says whether a row has no value.
-    #[inline]
+    #[inline(always)]
     pub fn is_null(&self, row: usize) -> bool {
         self.0.is_some_and(|bits| !bit(bits, row))
     }
 
-    #[inline]
+    #[inline(always)]
     fn check(&self, row: usize) -> Result<(), Fault> {
         if self.is_null(row) { Err(Fault::null()) } else { Ok(()) }
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn bit(bits: &[u8], row: usize) -> bool {
     bits[row / 8] >> (row % 8) & 1 == 1
 }

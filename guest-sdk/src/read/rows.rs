@@ -80,12 +80,19 @@ impl RowPlan {
     }
 
     /// Reads a row of bound columns.
-    #[inline]
+    #[inline(always)]
     pub fn get<'a, T: Read<'a>>(&self, column: &T::Column, row: usize) -> Result<T> {
-        T::get(column, row).map_err(|fault| match &self.value_column {
+        T::get(column, row).map_err(|fault| self.error(fault))
+    }
+
+    /// Says which column it was.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn error(&self, fault: Fault) -> Error {
+        match &self.value_column {
             Some(name) => fault.within(name).into(),
             None => fault.into(),
-        })
+        }
     }
 }
 
@@ -126,7 +133,7 @@ pub struct Members<'a, F> {
 
 impl<F> Members<'_, F> {
     /// Fails if the struct is null.
-    #[inline]
+    #[inline(always)]
     pub fn check(&self, row: usize) -> Result<(), Fault> {
         self.valid.check(row)
     }

@@ -22,7 +22,7 @@ impl<'a, T: Copy> Plain<'a, T> {
         Ok(Self { valid: Validity::of(column.validity.as_deref(), column.rows)?, values })
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, row: usize) -> Result<T, Fault> {
         self.valid.check(row)?;
         Ok(self.values[row])
@@ -53,7 +53,7 @@ macro_rules! read_number {
                 Plain::new(column, values)
             }
 
-            #[inline]
+            #[inline(always)]
             fn get(column: &Self::Column, row: usize) -> Result<Self, Fault> {
                 column.get(row)
             }
@@ -90,7 +90,7 @@ macro_rules! read_time {
                 Plain::new(column, Cow::Borrowed(values))
             }
 
-            #[inline]
+            #[inline(always)]
             fn get(column: &Self::Column, row: usize) -> Result<Self, Fault> {
                 column.get(row).map($make)
             }
@@ -128,7 +128,7 @@ impl<'a> Read<'a> for bool {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(column: &Self::Column, row: usize) -> Result<Self, Fault> {
         column.valid.check(row)?;
         Ok(bit(column.bits, row))
@@ -157,7 +157,7 @@ impl<'a> Text<'a> {
         Ok(Self { valid: Validity::of(column.validity.as_deref(), column.rows)?, offsets: &values.offsets, text })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, row: usize) -> Result<&'a str, Fault> {
         self.valid.check(row)?;
         // Offsets that cut a character, or that are out of order, must not take the instance down.
@@ -184,7 +184,7 @@ macro_rules! read_text {
                 Text::bind(batch, place)
             }
 
-            #[inline]
+            #[inline(always)]
             fn get(column: &Self::Column, row: usize) -> Result<Self, Fault> {
                 column.get(row).map($make)
             }
@@ -224,7 +224,7 @@ macro_rules! read_bytes {
                 Ok(Bytes { valid, offsets: &values.offsets, data: &values.data })
             }
 
-            #[inline]
+            #[inline(always)]
             fn get(column: &Self::Column, row: usize) -> Result<Self, Fault> {
                 column.valid.check(row)?;
                 let range = column.offsets[row] as usize..column.offsets[row + 1] as usize;
@@ -265,7 +265,7 @@ impl<'a, T: Read<'a>> Read<'a> for Option<T> {
         Ok(Nullable { valid, column: T::column(plan, batch, place)? })
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(column: &Self::Column, row: usize) -> Result<Self, Fault> {
         if column.valid.is_null(row) { Ok(None) } else { T::get(&column.column, row).map(Some) }
     }

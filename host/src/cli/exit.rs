@@ -148,3 +148,92 @@ fn error_word(output: Output) -> &'static str {
 pub fn no_thread(error: &io::Error) -> Failure {
     Failure::Run(RunError::Start(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ids::WorkerIndex;
+    use crate::dataflow::error::{LogicError, StepError};
+    use crate::diag::Diagnostic;
+    use expect_test::{Expect, expect};
+
+    const PLAIN: Output = Output { json: false, color_stderr: false };
+
+    fn step(error: LogicError) -> Failure {
+        Failure::Run(StepError { step: "paid".into(), worker: WorkerIndex(1), error: Box::new(error) }.into())
+    }
+
+    fn flow(codes: &[&'static str]) -> Failure {
+        let problems = codes.iter().map(|code| Diagnostic::new(code, "wrong")).collect();
+        Failure::Flow { path: "flow.toml".to_owned(), text: String::new(), problems }
+    }
+
+    #[test]
+    fn every_failure_has_the_code_of_its_kind() {
+        for (failure, code) in [
+            (Failure::Usage { message: String::new(), help: String::new() }, 2),
+            (step(LogicError::user("")), 65),
+            (step(LogicError::plugin("")), 65),
+            (step(LogicError::external("")), 69),
+            (step(LogicError::internal("")), 70),
+            (step(LogicError::io("", &io::Error::other(""))), 74),
+            (Failure::Io { message: String::new(), help: None }, 74),
+            (flow(&["io-not-found", "io-is-directory"]), 74),
+            (flow(&["io-not-found", "unknown-key"]), 78),
+            (flow(&["unknown-key"]), 78),
+            (Failure::Plugin(FunctionError { message: String::new(), help: None }), 78),
+            (Failure::Run(RunError::Aborted), 75),
+            (no_thread(&io::Error::other("")), 69),
+        ] {
+            assert_eq!(failure.code(), code, "{failure:?}");
+        }
+    }
+
+    fn check(failure: &Failure, output: Output, expect: &Expect) {
+        expect.assert_eq(&failure.render(output));
+    }
+
+    #[test]
+    fn an_error_is_followed_by_what_is_known_and_what_to_do() {
+        let error = LogicError::user("no number").at(Some("in.txt:3".to_owned())).note("first\nsecond").help("mend it");
+        check(
+            &step(error.clone()),
+            PLAIN,
+            &expect![[r#"
+            error: step "paid", in.txt:3: no number
+            note: first
+                  second
+            help: mend it
+        "#]],
+        );
+        check(
+            &step(error),
+            Output { json: true, ..PLAIN },
+            &expect![[r#"
+            [
+              {
+                "code": "step-failed",
+                "help": "mend it",
+                "message": "step \"paid\", in.txt:3: no number",
+                "notes": [
+                  "first\nsecond"
+                ]
+              }
+            ]
+        "#]],
+        );
+        check(
+            &flow(&["a", "b"]),
+            PLAIN,
+            &expect![[r#"
+            error[a]: wrong
+            --> flow.toml
+
+            error[b]: wrong
+            --> flow.toml
+
+            error: 2 problems in flow.toml
+        "#]],
+        );
+    }
+}

@@ -55,10 +55,8 @@ impl FlowFile {
         let base = self.path.parent().map(Path::to_owned).unwrap_or_default();
         let functions = Functions::open(&spec.plugins, &base, env, &mut problems)?;
         let cx = FlowCx { catalog: CATALOG, functions: &functions, plugins: &spec.plugins, base: &base };
-        let checked = plan::check(&spec, &self.text, cx);
-        // Where a variable has no value, what the plan says of the text that names it is no news.
-        let is_news = |problem: &Diagnostic| !problem.message.contains("${env:");
-        let plan = problems.take(checked.map_err(|more| more.into_iter().filter(is_news).collect()));
+        let plan = problems.take(plan::check(&spec, &self.text, cx));
+        problems.extend(not_yet(&spec));
         match plan {
             Some(plan) if problems.is_empty() => Ok(Planned { spec, plan, library: functions.library }),
             _ => Err(self.refused(problems)),
@@ -66,7 +64,9 @@ impl FlowFile {
     }
 
     fn refused(&self, problems: Diagnostics) -> Failure {
-        refused(&self.path, &self.text, problems)
+        // Where a variable has no value, that is said; what else is said of the text that names it is no news.
+        let is_news = |problem: &Diagnostic| !problem.message.contains("${env:");
+        refused(&self.path, &self.text, problems.into_iter().filter(is_news).collect())
     }
 }
 
@@ -95,6 +95,31 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
         Failure::Io { message, .. } => Failure::Io { message, help },
         failure => failure,
     }
+}
+
+/// What a flow may say and this version does not do. To go on without would be to do something else than is written.
+fn not_yet(spec: &Spec) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let mut refuse = |what: String, span: std::ops::Range<usize>| {
+        problems.push(
+            Diagnostic::new("not-yet", format!("{what} is not part of this version")).at(span).help("leave it out"),
+        );
+    };
+    if let Some(recovery) = &spec.recovery {
+        refuse("[recovery]".to_owned(), recovery.span.clone());
+    }
+    if let Some(rows) = &spec.run.batch_rows {
+        refuse("\"batch_rows\" of [run]".to_owned(), rows.span.clone());
+    }
+    for plugin in spec.plugins.iter().filter(|plugin| plugin.limits.stack.is_some()) {
+        refuse(format!("limit \"stack\" of plugin \"{}\"", plugin.name.value), plugin.span.clone());
+    }
+    for step in &spec.steps {
+        if step.limits.as_ref().is_some_and(|limits| limits.stack.is_some()) {
+            refuse(format!("limit \"stack\" of step \"{}\"", step.name.value), step.span.clone());
+        }
+    }
+    problems
 }
 
 /// Opens the library of some plugins.

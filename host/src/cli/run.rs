@@ -6,7 +6,7 @@ use super::{Output, exit};
 use crate::dataflow::env::Env;
 use crate::plan::{Plan, PlannedStep};
 use crate::run::{Handle, Options, Report};
-use crate::spec::{DurationText, Spec};
+use crate::spec::{DurationText, Node, Spec, StepSpec, Value};
 use crate::telemetry::progress::{Line, Progress, REFRESH, Watched};
 use crate::telemetry::summary::{StepSummary, Summary};
 use clap::ValueEnum;
@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The epoch interval where nobody gives one.
@@ -79,15 +79,12 @@ pub fn run(args: &Args, env: Env, output: Output, line: Line) -> Result<(), Fail
     let is_watched = !args.no_progress && io::stderr().is_terminal() && !prints_on_terminal(&planned.spec);
     let plan = Arc::new(planned.plan);
     let handle = Handle::new(&plan, &options);
-    let told = Arc::new(Mutex::new(()));
-    drain_on_signal(&handle, &env, &line, told.clone())?;
+    drain_on_signal(&handle, &env, &line)?;
     let watch = is_watched.then(|| Watch::start(&plan, &env, line)).transpose()?;
     let done = handle.run(&plan, &options);
     if let Some(watch) = watch {
         watch.end();
     }
-    // What is said of a signal comes before what is said at the end.
-    drop(told.lock());
     let report = done?;
     if output.is_json() || args.summary == ShowSummary::Always {
         let summary = summary(&plan, &report, options.workers);
@@ -119,21 +116,22 @@ fn is_sink(step: &PlannedStep) -> bool {
     own.count() == 0
 }
 
-/// Says whether rows go to the terminal, which a progress line would cut to pieces.
+/// Says whether rows go to the terminal, which a progress line would cut to pieces. Stderr is one.
 fn prints_on_terminal(spec: &Spec) -> bool {
-    let prints = spec.steps.iter().any(|step| {
-        let sink = step.args.get("sink").map(|sink| match &sink.value {
-            crate::spec::Value::Table(table) => table.get("stdout").is_some(),
-            value => matches!(value, crate::spec::Value::String(name) if name == "stdout"),
-        });
-        sink == Some(true) || step.op.value.starts_with("inspect")
-    });
-    prints && io::stdout().is_terminal()
+    let is_text = |node: &Node, text: &str| matches!(&node.value, Value::String(found) if found == text);
+    let goes_to_stdout = |step: &StepSpec| match step.args.get("sink") {
+        Some(Node { value: Value::Table(table), .. }) => table.get("stdout").is_some(),
+        Some(sink) => is_text(sink, "stdout"),
+        None => step.args.get("to").is_some_and(|to| is_text(to, "stdout")),
+    };
+    spec.steps.iter().any(|step| match goes_to_stdout(step) {
+        true => io::stdout().is_terminal(),
+        false => step.op.value.starts_with("inspect"),
+    })
 }
 
-/// At the first signal the flow finishes what is under way, at the second one everything stops at once. `told` is held
-/// from before the flow may end until people are told why.
-fn drain_on_signal(handle: &Handle, env: &Env, line: &Line, told: Arc<Mutex<()>>) -> Result<(), Failure> {
+/// At the first signal the flow finishes what is under way, at the second one everything stops at once.
+fn drain_on_signal(handle: &Handle, env: &Env, line: &Line) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure::io("signals".as_ref(), &error))?;
     let (handle, line) = (handle.clone(), line.clone());
     let wait = move || {
@@ -144,11 +142,11 @@ fn drain_on_signal(handle: &Handle, env: &Env, line: &Line, told: Arc<Mutex<()>>
                 std::process::exit(INTERRUPTED);
             }
             is_draining = true;
-            let _telling = told.lock();
-            handle.drain();
             let say = || writeln!(io::stderr(), "finishing what is under way; a second signal stops at once");
-            // Draining does not depend on anybody being told.
+            // Said first, since the flow may be done before the next line. Draining does not depend on anybody
+            // being told.
             let _ = line.aside(say);
+            handle.drain();
         }
     };
     spawn(env, "signals", wait)

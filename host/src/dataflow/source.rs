@@ -1,8 +1,8 @@
 //! Driver of sources: reads partitions on their own threads, cuts time into ticks, holds back while the flow is full.
 //!
-//! A worker asks for at most [`AHEAD`] pieces in advance, decodes what comes (that is work, and scales with workers),
-//! and sends it at the current tick. A tick ends after [`TICK_ROWS`] rows or [`TICK_TIME`]; no more is sent while
-//! [`TICKS`] of this worker's ticks are unfinished anywhere in the flow, or more than [`BYTES`] of theirs. That bounds
+//! A worker asks for at most `AHEAD` pieces in advance, decodes what comes (that is work, and scales with workers),
+//! and sends it at the current tick. A tick ends after `TICK_ROWS` rows or `TICK_TIME`; no more is sent while
+//! `TICKS` of this worker's ticks are unfinished anywhere in the flow, or more than `BYTES` of theirs. That bounds
 //! memory whatever is downstream, as timely's own queues do not.
 
 use super::answers::answers;

@@ -59,7 +59,7 @@ pub fn write_date(days: i32, out: &mut Vec<u8>) {
     write_days(i64::from(days), out);
 }
 
-/// Returns an instant as text, as [`write`] writes it.
+/// Returns an instant as text, as `write` writes it.
 pub fn to_text(micros: i64) -> String {
     let mut out = Vec::with_capacity(27);
     write(micros, &mut out);

@@ -24,14 +24,13 @@ impl Default for Line {
 impl Line {
     /// Shows the line.
     pub fn show(&self) {
-        self.0.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is right"));
+        self.0.set_style(ProgressStyle::with_template("{msg}").expect("the template is right"));
         self.0.set_draw_target(ProgressDrawTarget::stderr());
     }
 
     /// Writes the line anew.
     pub fn set(&self, text: String) {
         self.0.set_message(text);
-        self.0.tick();
     }
 
     /// Takes the line away for good.
@@ -93,7 +92,8 @@ impl Progress {
     }
 
     fn rate(&mut self, elapsed: Duration, read: u64) -> f64 {
-        while self.recent.front().is_some_and(|(at, _)| *at + RATE_OVER < elapsed) {
+        // The oldest that is kept is as old as the rate reaches back, or the last before.
+        while self.recent.get(1).is_some_and(|(at, _)| *at + RATE_OVER <= elapsed) {
             self.recent.pop_front();
         }
         let (since, before) = self.recent.front().copied().unwrap_or_default();
@@ -122,9 +122,9 @@ mod tests {
         sink.failed(1);
         let text = "0:02  3,000 rows read, 1.50 k/s, 4.88 KiB; 2,999 written; 1 errors";
         assert_eq!(progress.text(Duration::from_secs(2)), text);
-        // What was read long ago says nothing about the rate now.
+        // What was read long before says nothing about the rate since.
         source.gave(1_000);
-        let text = "1:02  4,000 rows read, 64/s, 4.88 KiB; 2,999 written; 1 errors";
+        let text = "1:02  4,000 rows read, 17/s, 4.88 KiB; 2,999 written; 1 errors";
         assert_eq!(progress.text(Duration::from_secs(62)), text);
         source.gave(200);
         let text = "1:04  4,200 rows read, 100/s, 4.88 KiB; 2,999 written; 1 errors";

@@ -228,7 +228,7 @@ mod tests {
         expect![[r#"
             flow "events" done in 2.50 s with 2 workers: 1,000,000 rows read, 400 k/s, 119 MiB (47.7 MiB/s)
               step  op        rows in   rows out  errors  calls    time  share    memory  files     bytes
-              in    input              1,000,000       0                                           119 MiB
+              in    input              1,000,000       0                                          119 MiB
               mask  map     1,000,000    999,998       2    123  500 ms   10 %  1.14 MiB
               out   output    999,998                  0                                      3  57.2 MiB
             counter masked of mask: 12

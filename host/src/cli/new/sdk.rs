@@ -127,7 +127,7 @@ mod tests {
             }
             if path.is_dir() {
                 list(&path, &format!("{relative}/"), found);
-            } else if name.ends_with(".rs") || name.ends_with(".toml") || name.ends_with(".wit") {
+            } else if [".rs", ".toml", ".wit", ".md"].iter().any(|ending| name.ends_with(ending)) {
                 found.insert(relative);
             }
         }
