@@ -12,7 +12,7 @@ mod flows;
 // What a flow takes from the machine while it waits, as Linux counts it.
 #[cfg(target_os = "linux")]
 mod memory;
-// `wxhost new`, up to a flow that runs.
+// `wxhost new`: what it refuses.
 mod new;
 // A plugin in Python beside one in Rust.
 mod polyglot;
