@@ -9,6 +9,9 @@ mod cli;
 mod check;
 // Every folder of tests/flows as a flow, with one worker and with three.
 mod flows;
+// What a flow takes from the machine while it waits, as Linux counts it.
+#[cfg(target_os = "linux")]
+mod memory;
 // `wxhost new`: what it refuses.
 mod new;
 // A plugin in Python beside one in Rust.
@@ -19,5 +22,7 @@ mod project;
 mod readers;
 // Plugins that are none.
 mod refused_plugins;
+// SIGINT and SIGTERM to sources without an end.
+mod signals;
 // Who may import whom, how long files are, what every declaration has.
 mod tidy;

@@ -1,6 +1,7 @@
 //! Temporary folders, the program itself, and plugins that are built from source once.
 
 pub mod plugins;
+pub mod process;
 pub mod python;
 
 use std::fmt::Write as _;

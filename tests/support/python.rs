@@ -23,14 +23,13 @@ pub fn with_readers() -> &'static Path {
         if !python.exists() {
             expect_python();
             // It appears under its name when it is whole: a test that was stopped leaves none that lacks something.
-            let new = target.join(format!("readers-venv.{}", std::process::id()));
+            let folder = tempfile::Builder::new().prefix("readers-venv-").tempdir_in(target).unwrap();
+            let new = folder.path().join("venv");
             call(Command::new("python3").args(["-m", "venv"]).arg(&new), "make an environment for Python");
             let pip = ["-m", "pip", "install", "--quiet", "pyarrow", "duckdb", "polars"];
             call(Command::new(new.join("bin/python")).args(pip), "install pyarrow, duckdb and polars from PyPI");
-            if std::fs::rename(&new, &environment).is_err() {
-                // Another process of tests was faster.
-                std::fs::remove_dir_all(&new).unwrap();
-            }
+            // If that fails, another process of tests was faster.
+            std::fs::rename(&new, &environment).ok();
         }
         python
     })
