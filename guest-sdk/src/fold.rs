@@ -306,3 +306,52 @@ impl<T: TryFold> Groups for States<T> {
         self.slab.release(groups);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::wxhost::plugin::types::{Column, DataType, Field, Values};
+
+    struct Add;
+
+    impl ReduceFunction for Add {
+        type Row = i64;
+        const DOC: &'static str = "";
+        const VERSION: u32 = 1;
+
+        fn reduce(first: &mut Option<i64>, second: i64) -> Result<()> {
+            if second < 0 {
+                return Err(Error::user("is negative"));
+            }
+            *first = Some(first.unwrap_or(0) + second);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rows_go_into_their_groups_wherever_new_groups_and_failures_stand() {
+        let schema = Schema { fields: vec![Field { name: "n".into(), data_type: DataType::Int64 }], roots: vec![0] };
+        let rows = 11;
+        let backwards: Vec<u32> = (0..rows).rev().collect();
+        for failing in 0..rows {
+            for index in [None, Some(backwards.as_slice())] {
+                let values = (0..rows).map(|row| if row == failing { -1 } else { 1 << row }).collect();
+                let column = Column { rows, validity: None, values: Values::Int64(values) };
+                let batch = Batch { rows, columns: vec![column], roots: vec![0] };
+                let mut groups = open::<Reduced<Add>>(&schema, "").unwrap().groups;
+                let of_place: Vec<u32> = (0..rows).map(|place| place * place % 7).collect();
+                let errors = groups.update(&of_place, index, &batch).unwrap();
+                let row_of = |place: u32| index.map_or(place, |index| index[place as usize]);
+                let failed = (0..rows).find(|place| row_of(*place) == failing).unwrap();
+                assert_eq!(errors.iter().map(|error| error.row).collect::<Vec<_>>(), [failed]);
+                for group in [0, 1, 2, 4] {
+                    let places = (0..rows).filter(|place| of_place[*place as usize] == group && *place != failed);
+                    let sum: i64 = places.map(|place| 1 << row_of(place)).sum();
+                    let finished = groups.finish(&[group]).unwrap();
+                    let Values::Int64(found) = &finished.rows.columns[0].values else { panic!("no numbers") };
+                    assert_eq!(found.as_slice(), [sum], "group {group}, row {failing} fails");
+                }
+            }
+        }
+    }
+}

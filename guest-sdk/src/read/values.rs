@@ -153,7 +153,7 @@ impl<'a> Text<'a> {
     pub(crate) fn bind(batch: &'a Batch, place: Place) -> Result<Self> {
         let column = single(batch, place)?;
         let values = var_size(column)?;
-        let text = std::str::from_utf8(&values.data).map_err(|_| broken("text that is no UTF-8"))?;
+        let text = simdutf8::basic::from_utf8(&values.data).map_err(|_| broken("text that is no UTF-8"))?;
         Ok(Self { valid: Validity::of(column.validity.as_deref(), column.rows)?, offsets: &values.offsets, text })
     }
 

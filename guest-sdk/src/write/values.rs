@@ -156,7 +156,7 @@ impl Build for Bytes {
     fn reserve(&mut self, rows: usize) {
         self.offsets.reserve(rows);
         // A guess that spares the first few times of growing.
-        self.data.reserve(rows * 8);
+        self.data.reserve(rows * 16);
     }
 
     fn push_empty(&mut self) {
