@@ -53,6 +53,12 @@ fn bench_plugin() -> &'static str {
 
 /// Makes the input once: 150 MB, of which every tenth row is dropped.
 fn events() -> PathBuf {
+    // Once: a second one would take the file away from under a flow that reads the first.
+    static EVENTS: OnceLock<PathBuf> = OnceLock::new();
+    EVENTS.get_or_init(make_events).clone()
+}
+
+fn make_events() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).canonicalize().unwrap();
     let path = folder.join("events.jsonl");
     if path.exists() {
