@@ -4,7 +4,7 @@ use super::Catalog;
 use super::function::{FunctionError, FunctionKind, FunctionLibrary, StepLimits};
 use super::operator::StreamType;
 use crate::data::schema::{Type, describe};
-use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenTransform};
+use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use crate::diag::{Diagnostic, Diagnostics, suggest};
 use crate::spec::{Limit, Limits, PluginSpec, Spanned, StepSpec, Table, read};
 use arrow::datatypes::SchemaRef;
@@ -128,6 +128,22 @@ impl<'a> CheckCx<'a> {
         self.flow.expect_kind(function, &[FunctionKind::Fold], &self.what())?;
         let config = self.flow.config(&function.value, config);
         let opened = self.flow.functions.open_fold(&function.value, input, &config, &self.limits(&function.value));
+        opened.map_err(|error| refused(function, &error, &self.what()))
+    }
+
+    /// Opens a stateful function for a stream.
+    ///
+    /// # Errors
+    /// As for [`CheckCx::transform`].
+    pub fn stateful(
+        &self,
+        function: &Spanned<String>,
+        input: &SchemaRef,
+        config: Option<&serde_json::Value>,
+    ) -> Result<OpenStateful, Diagnostics> {
+        self.flow.expect_kind(function, &[FunctionKind::Stateful], &self.what())?;
+        let config = self.flow.config(&function.value, config);
+        let opened = self.flow.functions.open_stateful(&function.value, input, &config, &self.limits(&function.value));
         opened.map_err(|error| refused(function, &error, &self.what()))
     }
 }

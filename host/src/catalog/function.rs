@@ -1,6 +1,6 @@
 //! Functions of plugins as the plan sees them: found by name, opened for a schema. The plugin layer implements this.
 
-use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenTransform};
+use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use arrow::datatypes::Schema;
 use std::fmt;
 use std::time::Duration;
@@ -100,6 +100,18 @@ pub trait FunctionLibrary {
         config: &str,
         limits: &StepLimits,
     ) -> Result<OpenFold, FunctionError>;
+
+    /// Opens a stateful function.
+    ///
+    /// # Errors
+    /// As for `open_transform`.
+    fn open_stateful(
+        &self,
+        reference: &str,
+        input: &Schema,
+        config: &str,
+        limits: &StepLimits,
+    ) -> Result<OpenStateful, FunctionError>;
 
     /// Opens a source.
     ///

@@ -5,7 +5,7 @@ use super::exit::Failure;
 use crate::catalog::cx::FlowCx;
 use crate::catalog::function::{FunctionError, FunctionInfo, FunctionLibrary, StepLimits};
 use crate::dataflow::env::Env;
-use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenTransform};
+use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::plan::{self, Plan};
 use crate::plugin::engine::cache_dir;
@@ -241,6 +241,16 @@ impl FunctionLibrary for Functions {
         limits: &StepLimits,
     ) -> Result<OpenFold, FunctionError> {
         self.ask(reference, |library| library.open_fold(reference, input, config, limits))
+    }
+
+    fn open_stateful(
+        &self,
+        reference: &str,
+        input: &Schema,
+        config: &str,
+        limits: &StepLimits,
+    ) -> Result<OpenStateful, FunctionError> {
+        self.ask(reference, |library| library.open_stateful(reference, input, config, limits))
     }
 
     fn open_source(&self, reference: &str, config: &str, limits: &StepLimits) -> Result<OpenSource, FunctionError> {

@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::catalog::cx::FlowCx;
 use crate::catalog::function::{FunctionError, FunctionInfo, FunctionLibrary, StepLimits};
 use crate::dataflow::env::{Env, real};
-use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenTransform};
+use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use crate::diag::Diagnostics;
 use crate::operators::OPERATORS;
 use crate::plan::{Plan, check};
@@ -44,6 +44,16 @@ impl FunctionLibrary for NoFunctions {
     }
 
     fn open_fold(&self, reference: &str, _: &Schema, _: &str, _: &StepLimits) -> Result<OpenFold, FunctionError> {
+        none(reference)
+    }
+
+    fn open_stateful(
+        &self,
+        reference: &str,
+        _: &Schema,
+        _: &str,
+        _: &StepLimits,
+    ) -> Result<OpenStateful, FunctionError> {
         none(reference)
     }
 

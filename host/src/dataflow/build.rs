@@ -5,6 +5,7 @@ use super::env::Env;
 use super::epochs::Epochs;
 use super::error::{LogicError, StepError};
 use super::failure::{FailureSlot, Stop};
+use super::idle::IdleClock;
 use super::packet::Packet;
 use super::progress::Progress;
 use super::user_fn::InstanceCx;
@@ -23,6 +24,8 @@ pub struct Execution {
     pub flow: FlowId,
     pub env: Env,
     pub epochs: Arc<Epochs>,
+    /// The time for which the input has been idle.
+    pub idle: Arc<IdleClock>,
     pub failure: FailureSlot,
     pub writers: Writers,
     /// Distinguishes this execution's files from those of others; letters and digits.

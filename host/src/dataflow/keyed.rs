@@ -32,7 +32,13 @@ pub trait Keyed: 'static {
         None
     }
 
-    /// The time that `wake_at` told has come.
+    /// When [`Keyed::on_wake`] wants to be called, in the time for which the input has been idle
+    /// ([`super::idle::IdleClock`]). Asked when `wake_at` is, and whenever the input becomes idle.
+    fn wake_at_idle(&mut self) -> Option<Instant> {
+        None
+    }
+
+    /// The time that `wake_at` or `wake_at_idle` told has come.
     ///
     /// # Errors
     /// As for `on_batch`.

@@ -17,6 +17,7 @@ pub mod epochs;
 pub mod error;
 pub mod exchange;
 pub mod failure;
+pub mod idle;
 pub mod keyed;
 pub mod packet;
 pub mod progress;

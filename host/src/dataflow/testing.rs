@@ -6,6 +6,7 @@ use super::env;
 use super::epochs::Epochs;
 use super::error::{LogicError, StepError};
 use super::failure::{FailureSlot, Stop};
+use super::idle::IdleClock;
 use super::progress::Progress;
 use super::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer, sink};
 use super::source::{PartReader, Piece, Read, Reader, SourceParts, source};
@@ -48,6 +49,7 @@ pub fn start(config: Config, epoch: Duration, build: Arc<Build>) -> (Execution, 
     let execution = Execution {
         flow: "test".into(),
         epochs: Arc::new(Epochs::new(env.clone(), Epoch::FIRST, epoch)),
+        idle: Arc::new(IdleClock::new(env.clock.clone())),
         env,
         failure: FailureSlot::default(),
         writers: Writers::default(),

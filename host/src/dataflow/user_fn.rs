@@ -6,6 +6,7 @@
 use super::env::Env;
 use super::error::LogicError;
 use crate::data::ids::{StepId, WorkerIndex};
+use crate::data::time::Instant;
 use crate::telemetry::meter::StepMeter;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -106,13 +107,80 @@ pub trait FoldFn {
     fn release(&mut self, groups: &[u32]) -> Result<(), LogicError>;
 }
 
+/// What a call of a stateful function emitted.
+#[derive(Debug)]
+pub struct Emitted {
+    /// The rows, in the order of their making.
+    pub rows: RecordBatch,
+    /// The group of each row.
+    pub groups: Vec<u32>,
+    /// For each row the input row that it came from. None in `on_notify` and `on_eof`.
+    pub parents: Option<Vec<u32>>,
+    /// The groups whose state is gone at the end of the call; each once.
+    pub discarded: Vec<u32>,
+    /// The input rows that failed, in input order; the state of their group is as before them. In `on_notify`, `on_eof`
+    /// and `merge`, `row` is an index into the groups that were handed in.
+    pub errors: Vec<RowError>,
+}
+
+/// A live stateful function: a slab of states, one a group. See `wit/stateful.wit` for the contract of each call.
+pub trait StatefulFn {
+    /// Handles rows of the input schema; `groups[i]` is the group of row `i`.
+    ///
+    /// # Errors
+    /// As for [`TransformFn::apply`]; the same holds for the other calls.
+    fn on_batch(&mut self, groups: &[u32], rows: &RecordBatch, now: Instant) -> Result<Emitted, LogicError>;
+
+    /// Wakes groups whose time has come.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn on_notify(&mut self, groups: &[u32], now: Instant) -> Result<Emitted, LogicError>;
+
+    /// Tells groups that the input has ended, or that their window closes.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn on_eof(&mut self, groups: &[u32], now: Instant) -> Result<Emitted, LogicError>;
+
+    /// Merges `from[i]` into `into[i]`, in that order, and ends `from[i]`.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn merge(&mut self, into: &[u32], from: &[u32], now: Instant) -> Result<Emitted, LogicError>;
+
+    /// When each group wants to be woken.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn notify_at(&mut self, groups: &[u32]) -> Result<Vec<Option<Instant>>, LogicError>;
+
+    /// The encoded states of some groups.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError>;
+
+    /// Sets the states of some groups from snapshots.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError>;
+
+    /// Ends some groups.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn release(&mut self, groups: &[u32]) -> Result<(), LogicError>;
+}
+
 /// What a source partition of a plugin has to offer.
 #[derive(Debug)]
 pub enum Polled {
     /// At least one row of the source's schema.
     Rows(RecordBatch),
     /// Nothing now; ask again at this system time.
-    Idle(crate::data::time::Instant),
+    Idle(Instant),
     /// Nothing more in this execution.
     End,
 }
@@ -189,6 +257,15 @@ pub trait FoldFactory: Send + Sync {
     fn instantiate(&self, cx: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError>;
 }
 
+/// Makes instances of an opened stateful function.
+pub trait StatefulFactory: Send + Sync {
+    /// Makes the instance of one worker and step.
+    ///
+    /// # Errors
+    /// As for [`TransformFactory::instantiate`].
+    fn instantiate(&self, cx: &InstanceCx) -> Result<Box<dyn StatefulFn>, LogicError>;
+}
+
 /// Makes partitions of an opened source.
 pub trait SourceFactory: Send + Sync {
     /// The names of the partitions.
@@ -242,6 +319,18 @@ pub struct OpenFold {
     /// The version of its snapshots.
     pub state_version: u32,
     pub factory: Arc<dyn FoldFactory>,
+}
+
+/// A stateful function, opened for the schema of its input.
+#[derive(Clone)]
+pub struct OpenStateful {
+    /// The rows that it emits.
+    pub output: SchemaRef,
+    /// The columns of the input that it reads.
+    pub reads: Vec<usize>,
+    /// The version of its snapshots.
+    pub state_version: u32,
+    pub factory: Arc<dyn StatefulFactory>,
 }
 
 /// A source, opened.

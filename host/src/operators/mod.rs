@@ -32,6 +32,7 @@ mod testing;
 mod tests;
 mod text;
 mod transform;
+mod window;
 
 use crate::catalog::operator::Operator;
 

@@ -9,7 +9,7 @@ use super::wasi::Allow;
 use super::{fold, sink, source, transform};
 use crate::catalog::function::{FunctionError, FunctionInfo, FunctionKind, FunctionLibrary, StepLimits};
 use crate::dataflow::env::Env;
-use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenTransform};
+use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use arrow::datatypes::Schema;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -256,6 +256,17 @@ impl FunctionLibrary for Library {
     ) -> Result<OpenFold, FunctionError> {
         let target = self.target_of(Interface::Fold, reference, config, limits)?;
         fold::open(target, input).map_err(|error| open::refused(error, Some(input)))
+    }
+
+    fn open_stateful(
+        &self,
+        reference: &str,
+        input: &Schema,
+        config: &str,
+        limits: &StepLimits,
+    ) -> Result<OpenStateful, FunctionError> {
+        let _ = (input, self.target_of(Interface::Stateful, reference, config, limits)?);
+        Err(refusal(format!("function \"{reference}\" is stateful, which is not served yet"), "use a fold"))
     }
 
     fn open_source(&self, reference: &str, config: &str, limits: &StepLimits) -> Result<OpenSource, FunctionError> {

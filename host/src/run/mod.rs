@@ -9,6 +9,7 @@ use crate::dataflow::env::Env;
 use crate::dataflow::epochs::Epochs;
 use crate::dataflow::error::{LogicError, StepError};
 use crate::dataflow::failure::{FailureSlot, Stop};
+use crate::dataflow::idle::IdleClock;
 use crate::dataflow::writers::Writers;
 use crate::plan::Plan;
 use crate::telemetry::meter::StepFigures;
@@ -65,6 +66,7 @@ impl Handle {
         let execution = Execution {
             flow: plan.flow.clone(),
             epochs: Arc::new(Epochs::new(env.clone(), Epoch::FIRST, options.epoch)),
+            idle: Arc::new(IdleClock::new(env.clock.clone())),
             env,
             failure: FailureSlot::default(),
             writers: Writers::default(),

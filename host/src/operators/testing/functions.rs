@@ -4,8 +4,8 @@ use super::table;
 use crate::catalog::function::{FunctionError, FunctionInfo, FunctionKind, FunctionLibrary, StepLimits};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::{
-    Applied, Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, OpenSink, OpenSource, OpenTransform, RowError,
-    TransformFactory, TransformFn,
+    Applied, Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform,
+    RowError, TransformFactory, TransformFn,
 };
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
@@ -57,6 +57,10 @@ impl FunctionLibrary for Functions {
     fn open_fold(&self, _: &str, _: &Schema, _: &str, _: &StepLimits) -> Result<OpenFold, FunctionError> {
         let output = table("sum: int64", &[]).schema();
         Ok(OpenFold { output, reads: vec![0], state_version: 1, factory: Arc::new(SumFactory) })
+    }
+
+    fn open_stateful(&self, _: &str, _: &Schema, _: &str, _: &StepLimits) -> Result<OpenStateful, FunctionError> {
+        unreachable!("no test needs it")
     }
 
     fn open_source(&self, _: &str, _: &str, _: &StepLimits) -> Result<OpenSource, FunctionError> {

@@ -1,0 +1,7 @@
+//! Windows: the rows of a key that are near each other in time.
+//!
+//! A *clock* gives each row its time stamp and each key its watermark, a *windower* says which windows of the key a row is
+//! in and when they close, and a *logic* makes rows of what is in a window. The machine that runs them works on whole
+//! batches: it numbers the windows of all keys densely, so that logic sees a column of window numbers beside the rows.
+
+mod logic;
