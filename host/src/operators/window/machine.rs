@@ -423,11 +423,11 @@ impl Keyed for Machine {
         alarm.into_iter().chain(self.sweep_at).map(Instant).chain(early).min()
     }
 
+    fn uses_idle_time(&self) -> bool {
+        advances(self.rules.clock)
+    }
+
     fn wake_at_idle(&mut self) -> Option<Instant> {
-        // Until the input is idle nothing is due; then this is asked again.
-        if !advances(self.rules.clock) || self.idle.due(Instant(0)).is_none() {
-            return None;
-        }
         self.arm();
         self.alarms.next().map(Instant)
     }
