@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connectors", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("plan", &["data", "diag", "spec", "catalog", "dataflow", "telemetry"]),
     ("run", &["data", "plan", "dataflow", "telemetry"]),
+    ("testing", &["data", "diag", "spec", "catalog", "dataflow", "formats", "operators", "connectors", "plan", "run"]),
     (
         "cli",
         &[
@@ -39,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "plan",
             "run",
             "telemetry",
+            "testing",
         ],
     ),
 ];
@@ -58,6 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["telemetry/progress.rs"]),
     ("layout", &["plan/graph.rs"]),
     ("annotate_snippets", &["diag.rs"]),
+    ("similar", &["testing/"]),
     ("csv_core", &["formats/"]),
     ("sonic_rs", &["formats/"]),
     ("tokio", &["plugin/"]),

@@ -13,3 +13,4 @@ pub mod plugin;
 pub mod run;
 pub mod spec;
 pub mod telemetry;
+pub mod testing;

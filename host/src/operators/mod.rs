@@ -38,6 +38,9 @@ mod window;
 
 use crate::catalog::operator::Operator;
 
+/// Keys of a column, as `key_on` makes them.
+pub(crate) use text::{is_writable as can_be_key, write as keys_of};
+
 /// All operators, in documentation order.
 pub const OPERATORS: &[&dyn Operator] = &[
     &input::Input,
