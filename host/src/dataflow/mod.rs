@@ -11,6 +11,7 @@ pub mod build;
 pub mod dead_letter;
 #[cfg(test)]
 mod driver_tests;
+pub mod durable;
 pub mod emit;
 pub mod env;
 pub mod epochs;
