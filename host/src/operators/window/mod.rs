@@ -7,7 +7,6 @@
 //! An operator reads its arguments by `cx.args_and::<Args, WindowArgs>()`, opens its function, and declares itself by
 //! `Windowing::check(..)?.step(..)` with the factory of its logic.
 
-mod alarms;
 mod args;
 mod clock;
 mod doc;
