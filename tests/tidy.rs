@@ -20,11 +20,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Dead letters are rows of JSON.
     ("dataflow", &["data", "telemetry", "formats"]),
     ("catalog", &["data", "diag", "spec", "dataflow"]),
+    ("recovery", &["data", "dataflow", "telemetry"]),
     ("plugin", &["data", "dataflow", "catalog", "telemetry"]),
     ("operators", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("connectors", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("plan", &["data", "diag", "spec", "catalog", "dataflow", "telemetry"]),
     ("run", &["data", "plan", "dataflow", "telemetry"]),
+    ("testing", &["data", "diag", "spec", "catalog", "dataflow", "formats", "operators", "connectors", "plan", "run"]),
     (
         "cli",
         &[
@@ -39,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "plan",
             "run",
             "telemetry",
+            "testing",
         ],
     ),
 ];
@@ -48,6 +51,8 @@ const HOMES: &[(&str, &[&str])] = &[
     // A project in another language than Rust says in TOML how it is built.
     ("toml", &["spec/", "plugin/project.rs"]),
     ("timely", &["dataflow/", "run/"]),
+    ("rusqlite", &["recovery/sqlite.rs"]),
+    ("crc32c", &["recovery/catalogue.rs"]),
     ("wasmtime", &["plugin/"]),
     ("wasmtime_wasi", &["plugin/"]),
     ("parquet", &["connectors/parquet"]),
@@ -58,6 +63,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["telemetry/progress.rs"]),
     ("layout", &["plan/graph.rs"]),
     ("annotate_snippets", &["diag.rs"]),
+    ("similar", &["testing/"]),
     ("csv_core", &["formats/"]),
     ("sonic_rs", &["formats/"]),
     ("tokio", &["plugin/"]),

@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+/// A test failed.
+const TEST_FAILED: u8 = 1;
 /// What the command line itself gets wrong; clap uses the same.
 const USAGE: u8 = 2;
 /// Data that a step refuses, or that its plugin cannot handle.
@@ -40,6 +42,8 @@ pub enum Failure {
     Plugin(FunctionError),
     /// An execution did not finish.
     Run(RunError),
+    /// Tests failed, and it was said how.
+    Tests,
 }
 
 impl Failure {
@@ -54,16 +58,13 @@ impl Failure {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
+            Failure::Tests => TEST_FAILED,
             Failure::Usage { .. } => USAGE,
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
             Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
-            Failure::Run(RunError::Step(error)) => match error.error.domain {
-                Domain::User | Domain::Plugin => DATA,
-                Domain::External => UNAVAILABLE,
-                Domain::Io => IO,
-                Domain::Internal => BUG,
-            },
+            Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
+            Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -83,6 +84,7 @@ impl Failure {
                 }
                 rendered
             }
+            Failure::Tests => String::new(),
             _ if output.is_json() => format!("{:#}\n", self.to_json()),
             _ => self.to_text(output),
         }
@@ -121,7 +123,11 @@ impl Failure {
             Failure::Run(RunError::Step(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
+            Failure::Run(RunError::Recovery(error)) => {
+                Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
+            }
             Failure::Run(error) => parts("run-failed", error, None),
+            Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
     }
 }
@@ -138,6 +144,15 @@ struct Parts {
     message: String,
     notes: Vec<String>,
     help: Option<String>,
+}
+
+fn of_domain(domain: Domain) -> u8 {
+    match domain {
+        Domain::User | Domain::Plugin => DATA,
+        Domain::External => UNAVAILABLE,
+        Domain::Io => IO,
+        Domain::Internal => BUG,
+    }
 }
 
 fn error_word(output: Output) -> &'static str {
@@ -171,6 +186,7 @@ mod tests {
     #[test]
     fn every_failure_has_the_code_of_its_kind() {
         for (failure, code) in [
+            (Failure::Tests, 1),
             (Failure::Usage { message: String::new(), help: String::new() }, 2),
             (step(LogicError::user("")), 65),
             (step(LogicError::plugin("")), 65),
@@ -178,6 +194,7 @@ mod tests {
             (step(LogicError::internal("")), 70),
             (step(LogicError::io("", &io::Error::other(""))), 74),
             (Failure::Io { message: String::new(), help: None }, 74),
+            (Failure::Run(RunError::Recovery(Box::new(LogicError::io("", &io::Error::other(""))))), 74),
             (flow(&["io-not-found", "io-is-directory"]), 74),
             (flow(&["io-not-found", "unknown-key"]), 78),
             (flow(&["unknown-key"]), 78),

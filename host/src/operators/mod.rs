@@ -13,6 +13,7 @@ mod filter_map;
 mod flat_map;
 mod flatten;
 mod fold_final;
+mod fold_window;
 mod groups;
 mod input;
 mod inspect;
@@ -27,6 +28,7 @@ mod raises;
 mod redistribute;
 mod rows;
 mod select;
+mod stateful_window;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -36,6 +38,9 @@ mod transform;
 mod window;
 
 use crate::catalog::operator::Operator;
+
+/// Keys of a column, as `key_on` makes them.
+pub(crate) use text::{is_writable as can_be_key, write as keys_of};
 
 /// All operators, in documentation order.
 pub const OPERATORS: &[&dyn Operator] = &[
@@ -68,4 +73,7 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &fold_final::FoldFinal,
     &extreme_final::MaxFinal,
     &extreme_final::MinFinal,
+    &stateful_window::Window,
+    &fold_window::FoldWindow,
+    &fold_window::ReduceWindow,
 ];

@@ -28,7 +28,7 @@ use std::ops::Range;
 
 pub use de::Reader;
 pub use error::{DeError, Fault};
-pub use grammar::{is_name, parse};
+pub use grammar::{is_name, parse, parse_tests};
 pub use node::{Entry, Node, Table, Value};
 pub use read::{fields_of, read, read_both};
 use serde::Deserialize;

@@ -1,24 +1,19 @@
 //! `testing`: rows and events of a script.
 
+mod reader;
 mod script;
 
-use super::format::{SourceFormat, rows_format};
+use super::format::rows_format;
 use super::paths;
 use crate::catalog::connector::{CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
-use crate::data::ids::PartitionId;
-use crate::data::time::Instant;
-use crate::dataflow::env::Env;
-use crate::dataflow::error::LogicError;
-use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
-use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::Diagnostics;
 use crate::spec::{Node, Spanned, Value};
-use script::Item;
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+
+pub use reader::{Pacing, Script};
+pub use script::{Item, of_nodes, of_text, wrong};
 
 /// The connector `testing`.
 pub(super) struct Testing;
@@ -30,17 +25,6 @@ struct Args {
     batch_size: Option<NonZeroUsize>,
     #[serde(default)]
     pacing: Pacing,
-}
-
-/// When the next batch is handed out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Pacing {
-    /// As soon as it is asked for.
-    #[default]
-    Free,
-    /// When the one before is through the whole flow.
-    Drained,
 }
 
 impl Connector for Testing {
@@ -90,10 +74,12 @@ source = { testing = [{ user = \"ann\", value = 1.5 }, { \"@pause\" = \"1s\" }, 
                 let path = Spanned::new(args.testing.span.clone(), path.clone());
                 let file = paths::text_file(cx, &path)?;
                 let text = std::fs::read_to_string(&file).map_err(|error| paths::refused(cx, &path, &error))?;
-                (path.value.clone(), script::of_text(cx, &path, &text)?)
+                (path.value.clone(), script::of_text(&cx.what(), &path, &text)?)
             }
-            Value::Array(nodes) => ("script".to_owned(), script::of_nodes(cx, nodes)?),
-            other => return Err(script::wrong(cx, &args.testing.span, &format!("is {}", other.describe())).into()),
+            Value::Array(nodes) => ("script".to_owned(), script::of_nodes(&cx.what(), nodes)?),
+            other => {
+                return Err(script::wrong(&cx.what(), &args.testing.span, &format!("is {}", other.describe())).into());
+            }
         };
         let mut rows = String::new();
         for item in &items {
@@ -106,111 +92,7 @@ source = { testing = [{ user = \"ann\", value = 1.5 }, { \"@pause\" = \"1s\" }, 
         let format = rows_format(cx, args.schema, &name, rows.as_bytes(), &mut notes)?;
         let down = StreamType::unkeyed(format.schema());
         let batch_size = args.batch_size.map_or(1, NonZeroUsize::get);
-        let (pacing, hit) = (args.pacing, Arc::default());
-        let source = TestingSource { name, items: items.into(), format, batch_size, pacing, hit };
-        Ok(CheckedSource { down, parts: Box::new(source), notes })
-    }
-}
-
-struct TestingSource {
-    name: String,
-    items: Arc<[Item]>,
-    format: SourceFormat,
-    batch_size: usize,
-    pacing: Pacing,
-    /// The places of aborts that an execution of this plan has met.
-    hit: Arc<Mutex<BTreeSet<usize>>>,
-}
-
-impl SourceParts for TestingSource {
-    fn list(&self) -> Result<Vec<PartitionId>, LogicError> {
-        Ok(vec![self.name.as_str().into()])
-    }
-
-    fn open(&self, cx: &InstanceCx, _part: &PartitionId, position: Option<&[u8]>) -> Result<PartReader, LogicError> {
-        if cx.env.script.is_none() && self.items.iter().any(|item| matches!(item, Item::Now(_))) {
-            let message =
-                format!("{} sets the clock with \"@now\", and this execution has that of the machine", self.name);
-            return Err(LogicError::user(message).help("run it as a test, or write \"@pause\" in its place"));
-        }
-        let next = usize::try_from(super::blocks::position(position)?).unwrap_or(usize::MAX);
-        let reader = ScriptReader {
-            items: self.items.clone(),
-            next,
-            batch_size: self.batch_size,
-            pacing: self.pacing,
-            env: cx.env.clone(),
-            // Where the flow moves the clock, sources begin one after the other.
-            is_drained: cx.env.script.is_none(),
-            hit: self.hit.clone(),
-        };
-        Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
-    }
-}
-
-struct ScriptReader {
-    items: Arc<[Item]>,
-    next: usize,
-    batch_size: usize,
-    pacing: Pacing,
-    env: Env,
-    /// Whether everything that was handed out is through the flow.
-    is_drained: bool,
-    hit: Arc<Mutex<BTreeSet<usize>>>,
-}
-
-impl ScriptReader {
-    fn rows(&mut self) -> Read {
-        let mut bytes = Vec::new();
-        let rows = self.items[self.next..].iter().map_while(|item| match item {
-            Item::Row(row) => Some(row),
-            _ => None,
-        });
-        for row in rows.take(self.batch_size) {
-            bytes.extend_from_slice(row.as_bytes());
-            bytes.push(b'\n');
-            self.next += 1;
-        }
-        self.is_drained = false;
-        Read::Piece { data: Piece::Bytes(bytes), position: self.position().to_le_bytes().to_vec() }
-    }
-
-    /// Where an execution that resumes goes on: behind an end that comes before other rows.
-    fn position(&self) -> u64 {
-        let events = self.items[self.next..].iter().take_while(|item| !matches!(item, Item::Row(_)));
-        let end = events.enumerate().filter(|(_, item)| matches!(item, Item::End | Item::Abort)).last();
-        (self.next + end.map_or(0, |(at, _)| at + 1)) as u64
-    }
-
-    /// Nothing before `until`. Where the flow moves the clock, it does so when everything is through.
-    fn idle(&mut self, until: Instant) -> Read {
-        self.next += 1;
-        self.is_drained = self.env.script.is_some();
-        Read::Idle(until)
-    }
-}
-
-impl Reader for ScriptReader {
-    fn read(&mut self) -> Result<Read, LogicError> {
-        while let Some(item) = self.items.get(self.next) {
-            let is_paced = self.pacing == Pacing::Drained && matches!(item, Item::Row(_) | Item::Abort);
-            if is_paced && !self.is_drained {
-                self.is_drained = true;
-                return Ok(Read::Drained);
-            }
-            let now = self.env.clock.now();
-            match item {
-                Item::Row(_) => return Ok(self.rows()),
-                Item::End => return Ok(Read::End),
-                // Whoever resumes before it would else crash for ever.
-                Item::Abort if self.hit.lock().unwrap_or_else(PoisonError::into_inner).insert(self.next) => {
-                    return Ok(Read::Abort);
-                }
-                Item::Abort => self.next += 1,
-                Item::Pause(pause) => return Ok(self.idle(now.after(*pause))),
-                Item::Now(until) => return Ok(self.idle(*until)),
-            }
-        }
-        Ok(Read::End)
+        let script = Script::new(name, items.into(), format, batch_size, args.pacing);
+        Ok(CheckedSource { down, parts: Box::new(script), notes })
     }
 }
