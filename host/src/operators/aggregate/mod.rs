@@ -13,5 +13,5 @@ mod set;
 mod tests;
 mod totals;
 
-pub(super) use notation::{aggregate_doc, parse};
+pub(super) use notation::{aggregate_doc, parse, values_doc};
 pub(super) use set::{Aggregate, Aggregates, Of, open, schema};

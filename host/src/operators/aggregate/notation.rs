@@ -13,7 +13,14 @@ macro_rules! aggregate_doc {
         r#"- `aggregate`, a table `column = "function(column)"` of the columns to make, in their order, of these functions:
   `count(*)`, the rows, and `count(column)`, the values; `sum` and `mean` of numbers; `min` and `max` of numbers, text,
   time or booleans; `first` and `last` of any column, by the order in which rows are taken in.
+"#
+    };
+}
 
+/// What the reference texts say of all aggregates, behind the arguments.
+macro_rules! values_doc {
+    () => {
+        r#"
 Nulls are passed over, and NaN by `min` and `max`; what has no value left is null, its count 0. A sum of integers is an
 `int64` (of `uint64` an `uint64`), one of floats a `float64`, and so is every mean. Integers are added up in 128 bits: a
 result whose sum does not fit its type fails and is treated by `on_error`, while the rows stay counted. The last digits
@@ -22,7 +29,7 @@ of sums and means of floats depend on the order of the rows.
     };
 }
 
-pub(in super::super) use aggregate_doc;
+pub(in super::super) use {aggregate_doc, values_doc};
 
 /// Reads the argument `aggregate` of a step.
 ///
