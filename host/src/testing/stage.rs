@@ -126,8 +126,9 @@ fn strict(of: &PlannedStep, name: &str, build: Arc<dyn BuildStep>) -> PlannedSte
     }
 }
 
-fn standing_in(input: &Input, test: &Test, name: &str, step: &PlannedStep) -> PlannedStep {
-    let name = format!("{name}, as the test has it for {}", step.id);
+/// Stands in for an upstream of a step.
+fn standing_in(input: &Input, test: &Test, up: &str, step: &PlannedStep) -> PlannedStep {
+    let name = if step.ups.len() > 1 { format!("input.{}.{up}", step.id) } else { format!("input.{}", step.id) };
     strict(step, &name, script(input, test, &name))
 }
 
