@@ -1,13 +1,21 @@
 //! One file an operator, or a family of them, declared once.
 
+mod aggregate;
+mod aggregate_final;
+mod aggregate_running;
+mod aggregate_window;
 mod alarms;
 mod branch;
 mod cast;
 mod collect;
+mod collect_window;
 mod columns;
 mod count_final;
+mod distinct;
 mod enrich_cached;
+mod extreme;
 mod extreme_final;
+mod extreme_window;
 mod filter;
 mod filter_map;
 mod flat_map;
@@ -72,13 +80,20 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &stateful::StatefulBatch,
     &stateful::StatefulMap,
     &stateful::StatefulFlatMap,
+    &aggregate_running::AggregateRunning,
     &collect::Collect,
     &count_final::CountFinal,
     &fold_final::ReduceFinal,
     &fold_final::FoldFinal,
     &extreme_final::MaxFinal,
     &extreme_final::MinFinal,
+    &aggregate_final::AggregateFinal,
     &stateful_window::Window,
     &fold_window::FoldWindow,
     &fold_window::ReduceWindow,
+    &aggregate_window::AggregateWindow,
+    &aggregate_window::CountWindow,
+    &extreme_window::MaxWindow,
+    &extreme_window::MinWindow,
+    &collect_window::CollectWindow,
 ];

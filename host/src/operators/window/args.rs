@@ -108,6 +108,8 @@ impl With {
 pub(in super::super) enum Order {
     /// As the argument `ordered` says: by their times, which is the default, or as they come.
     Chosen,
+    /// As they come, unless the argument `ordered` says by their times.
+    Offered,
     /// As they come; there is no argument.
     Arrival,
 }
@@ -346,6 +348,7 @@ fn check_windower(cx: &CheckCx<'_>, args: &Spanned<WindowerArgs>) -> Result<Wind
 fn check_order(cx: &CheckCx<'_>, ordered: Option<&Spanned<bool>>, order: Order) -> Result<bool, Diagnostics> {
     match (ordered, order) {
         (ordered, Order::Chosen) => Ok(ordered.is_none_or(|ordered| ordered.value)),
+        (ordered, Order::Offered) => Ok(ordered.is_some_and(|ordered| ordered.value)),
         (None, Order::Arrival) => Ok(false),
         (Some(ordered), Order::Arrival) => {
             let message = format!("{}: \"{}\" takes rows as they come", cx.what(), cx.step.op.value);
