@@ -15,6 +15,7 @@ mod fold_final;
 mod groups;
 mod input;
 mod inspect;
+mod join;
 mod key_on;
 mod key_rm;
 mod keying;
@@ -67,4 +68,5 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &fold_final::FoldFinal,
     &extreme_final::MaxFinal,
     &extreme_final::MinFinal,
+    &join::Join,
 ];

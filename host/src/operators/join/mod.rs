@@ -1,0 +1,14 @@
+//! Joins: rows of several streams that have one key, beside each other.
+//!
+//! A *joiner* knows which rows come out and when. It works on *slots*: `join` numbers keys, `join_window` windows. Rows
+//! are kept as references into the batches they came in, and copied once, when they come out.
+
+mod by_key;
+mod joiner;
+mod sides;
+mod state;
+#[cfg(test)]
+mod tests;
+mod ttl;
+
+pub(super) use by_key::Join;
