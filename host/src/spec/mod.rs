@@ -30,7 +30,7 @@ pub use de::Reader;
 pub use error::{DeError, Fault};
 pub use grammar::{is_name, parse};
 pub use node::{Entry, Node, Table, Value};
-pub use read::{fields_of, read};
+pub use read::{fields_of, read, read_both};
 use serde::Deserialize;
 pub use spanned::Spanned;
 pub use units::{DurationText, Size, TimestampText};
