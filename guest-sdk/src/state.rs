@@ -74,12 +74,18 @@ impl<T: State> Slab<T> {
         &mut self.0
     }
 
+    #[inline]
     pub(crate) fn slot(&mut self, group: u32) -> &mut Option<T> {
         let index = group as usize;
         if index >= self.0.len() {
-            self.0.resize_with(index + 1, || None);
+            self.grow(index + 1);
         }
         &mut self.0[index]
+    }
+
+    #[cold]
+    fn grow(&mut self, groups: usize) {
+        self.0.resize_with(groups, || None);
     }
 
     pub(crate) fn get_or_new(&mut self, group: u32, config: &T::Config) -> &mut T {

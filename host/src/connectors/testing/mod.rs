@@ -8,6 +8,7 @@ use crate::catalog::connector::{CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
 use crate::data::ids::PartitionId;
+use crate::data::time::Instant;
 use crate::dataflow::env::Env;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
@@ -15,8 +16,9 @@ use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::Diagnostics;
 use crate::spec::{Node, Spanned, Value};
 use script::Item;
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The connector `testing`.
 pub(super) struct Testing;
@@ -52,11 +54,14 @@ impl Connector for Testing {
 The script stands in the flow, or in a file of JSON lines. Besides rows it has events, tables with one key:
 
 - `{ \"@pause\" = \"2s\" }`: nothing comes for so long.
-- `{ \"@now\" = \"2024-01-01T00:00:10Z\" }`: it is this time now. Needs a clock that can be set, which tests have.
+- `{ \"@now\" = \"2024-01-01T00:00:10Z\" }`: nothing comes before this time. Needs a clock that the flow moves, as that of
+  `wxhost test`.
 - `{ \"@end\" = true }`: the input ends here for this execution; one that resumes goes on behind it.
-- `{ \"@abort\" = true }`: the execution ends as in a crash; one that resumes goes on.
+- `{ \"@abort\" = true }`: the execution ends as in a crash, once; one that resumes goes on.
 
-With a clock that can be set, pauses move it and take no time; it moves when all rows before are through the flow.
+In `wxhost test` time is the script's, and pauses take none. It stands still while anything is under way. When all
+sources wait and everything before is through the flow, it goes on to the earliest time that a step or a source waits
+for. There, steps come first; then the first of the sources whose time has come goes on alone until it waits again.
 
 Arguments:
 
@@ -101,7 +106,8 @@ source = { testing = [{ user = \"ann\", value = 1.5 }, { \"@pause\" = \"1s\" }, 
         let format = rows_format(cx, args.schema, &name, rows.as_bytes(), &mut notes)?;
         let down = StreamType::unkeyed(format.schema());
         let batch_size = args.batch_size.map_or(1, NonZeroUsize::get);
-        let source = TestingSource { name, items: items.into(), format, batch_size, pacing: args.pacing };
+        let (pacing, hit) = (args.pacing, Arc::default());
+        let source = TestingSource { name, items: items.into(), format, batch_size, pacing, hit };
         Ok(CheckedSource { down, parts: Box::new(source), notes })
     }
 }
@@ -112,6 +118,8 @@ struct TestingSource {
     format: SourceFormat,
     batch_size: usize,
     pacing: Pacing,
+    /// The places of aborts that an execution of this plan has met.
+    hit: Arc<Mutex<BTreeSet<usize>>>,
 }
 
 impl SourceParts for TestingSource {
@@ -129,11 +137,12 @@ impl SourceParts for TestingSource {
         let reader = ScriptReader {
             items: self.items.clone(),
             next,
-            is_resumed: position.is_some(),
             batch_size: self.batch_size,
             pacing: self.pacing,
             env: cx.env.clone(),
-            undrained: false,
+            // Where the flow moves the clock, sources begin one after the other.
+            is_drained: cx.env.script.is_none(),
+            hit: self.hit.clone(),
         };
         Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
     }
@@ -142,12 +151,12 @@ impl SourceParts for TestingSource {
 struct ScriptReader {
     items: Arc<[Item]>,
     next: usize,
-    is_resumed: bool,
     batch_size: usize,
     pacing: Pacing,
     env: Env,
-    /// Whether rows were handed out since the flow was last known to be empty.
-    undrained: bool,
+    /// Whether everything that was handed out is through the flow.
+    is_drained: bool,
+    hit: Arc<Mutex<BTreeSet<usize>>>,
 }
 
 impl ScriptReader {
@@ -162,7 +171,7 @@ impl ScriptReader {
             bytes.push(b'\n');
             self.next += 1;
         }
-        self.undrained = true;
+        self.is_drained = false;
         Read::Piece { data: Piece::Bytes(bytes), position: self.position().to_le_bytes().to_vec() }
     }
 
@@ -172,32 +181,35 @@ impl ScriptReader {
         let end = events.enumerate().filter(|(_, item)| matches!(item, Item::End | Item::Abort)).last();
         (self.next + end.map_or(0, |(at, _)| at + 1)) as u64
     }
+
+    /// Nothing before `until`. Where the flow moves the clock, it does so when everything is through.
+    fn idle(&mut self, until: Instant) -> Read {
+        self.next += 1;
+        self.is_drained = self.env.script.is_some();
+        Read::Idle(until)
+    }
 }
 
 impl Reader for ScriptReader {
     fn read(&mut self) -> Result<Read, LogicError> {
         while let Some(item) = self.items.get(self.next) {
-            let moves_clock = matches!(item, Item::Pause(_) | Item::Now(_)) && self.env.script.is_some();
-            let waits = moves_clock || self.pacing == Pacing::Drained && matches!(item, Item::Row(_));
-            if waits && self.undrained {
-                self.undrained = false;
+            let is_paced = self.pacing == Pacing::Drained && matches!(item, Item::Row(_) | Item::Abort);
+            if is_paced && !self.is_drained {
+                self.is_drained = true;
                 return Ok(Read::Drained);
             }
-            match (item, &self.env.script) {
-                (Item::Row(_), _) => return Ok(self.rows()),
-                (Item::End, _) => return Ok(Read::End),
-                // Whoever resumes would else crash for ever.
-                (Item::Abort, _) if !self.is_resumed => return Ok(Read::Abort),
-                (Item::Pause(pause), Some(script)) => script.advance(*pause),
-                (Item::Now(now), Some(script)) => script.set(*now),
-                (Item::Pause(pause), None) => {
-                    let until = self.env.clock.now().after(*pause);
-                    self.next += 1;
-                    return Ok(Read::Idle(until));
+            let now = self.env.clock.now();
+            match item {
+                Item::Row(_) => return Ok(self.rows()),
+                Item::End => return Ok(Read::End),
+                // Whoever resumes before it would else crash for ever.
+                Item::Abort if self.hit.lock().unwrap_or_else(PoisonError::into_inner).insert(self.next) => {
+                    return Ok(Read::Abort);
                 }
-                (Item::Abort | Item::Now(_), _) => {}
+                Item::Abort => self.next += 1,
+                Item::Pause(pause) => return Ok(self.idle(now.after(*pause))),
+                Item::Now(until) => return Ok(self.idle(*until)),
             }
-            self.next += 1;
         }
         Ok(Read::End)
     }
