@@ -1,5 +1,6 @@
 //! One file an operator, or a family of them, declared once.
 
+mod alarms;
 mod branch;
 mod cast;
 mod collect;
