@@ -7,6 +7,7 @@ mod collect;
 mod columns;
 mod count_final;
 mod enrich_cached;
+mod event_time;
 mod extreme_final;
 mod filter;
 mod filter_map;
@@ -22,6 +23,7 @@ mod key_rm;
 mod keying;
 mod map;
 mod merge;
+mod order;
 mod output;
 mod parse;
 mod raises;
@@ -33,7 +35,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timeline;
 mod transform;
+mod ttl;
 mod window;
 
 use crate::catalog::operator::Operator;
@@ -70,4 +74,7 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &extreme_final::MaxFinal,
     &extreme_final::MinFinal,
     &join::Join,
+    &join::JoinWindow,
+    &join::IntervalJoin,
+    &order::Order,
 ];

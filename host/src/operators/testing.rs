@@ -76,11 +76,16 @@ pub fn show(batch: &Batch) -> Vec<String> {
 
 /// What logic gives, without a driver; a failed row stops it.
 pub fn emitted(logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>) -> Vec<Batch> {
+    emitted_by_port(logic).into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// As [`emitted`], with the port of each batch.
+pub fn emitted_by_port(logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>) -> Vec<(usize, Batch)> {
     let meter = Arc::default();
     let row_errors = RowErrors { step: "s".into(), on_error: OnError::Fail, max_errors: None, port: None, meter };
     let mut given = Vec::new();
     logic(&mut Emit::new(&mut given, &row_errors)).unwrap();
-    given.into_iter().map(|(_, batch)| batch).collect()
+    given
 }
 
 type Rows = Arc<Mutex<BTreeMap<String, Vec<String>>>>;

@@ -1,10 +1,11 @@
 //! `join`: the rows of several streams by key.
 
 use super::super::groups::Groups;
+use super::super::ttl::Ttl;
 use super::joiner::{EmitMode, Incomplete, Joiner, Modes};
 use super::sides::{Layout, Shape, Sides};
 use super::state::Insert;
-use super::ttl::Ttl;
+
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Inputs, Operator, StreamType};
 use crate::data::batch::Batch;
@@ -42,8 +43,8 @@ impl Operator for Join {
         r#"Puts rows of several keyed streams that have one key beside each other.
 
 Each stream is a side. For each key and side rows are kept: the first (`insert = "first"`), the last, or all of them
-(`"product"`). What comes out is each row of each side with each of the others; a side that has none counts as one row of
-nulls. A row of nulls is a row. The names of the keys may differ; the joined rows' key is called as the first side's.
+(`"product"`). What comes out is each row of each side with each of the others; a side that has none counts as one row
+of nulls. A row of nulls is a row. The names of the keys may differ; the joined rows' key is called as the first side's.
 
 Rows come out, by `emit`,
 - `"complete"`: as soon as every side has a row. The key then begins anew.
@@ -51,11 +52,11 @@ Rows come out, by `emit`,
 - `"running"`: after every row, also one that changed nothing.
 
 With `"complete"` and `"running"`, keys are kept for ever unless `ttl` is set. Between sides there is no order, so with
-`"complete"` and `"running"` what comes out depends on which rows come first, unless each side has one row a key.
+these two what comes out depends on which rows come first, unless each side has one row a key.
 
 With `as = "sides"` joined rows have a column for each side, by its name: the value, if the side has one column, else a
-struct of its columns. With `as = "columns"` they have the columns of all sides, which must have different names; columns
-that are called as the key are left out, since the key stands beside the row.
+struct of its columns. With `as = "columns"` they have the columns of all sides, which must have different names;
+columns that are called as the key are left out, since the key stands beside the row.
 
 Arguments: `insert`, `"last"` (default), `"first"` or `"product"`; `emit`, `"complete"` (default), `"final"` or
 `"running"`; `incomplete`, `"null"` (default) or `"drop"`: whether rows come out that lack a side, with `"final"` and
@@ -184,6 +185,7 @@ impl Keyed for JoinByKey {
         }
         drop(give);
         if let Some(ttl) = &mut self.ttl {
+            ttl.resize(self.groups.capacity());
             ttl.touch(&self.found, now);
         }
         let mut ended = self.joiner.take_completed();

@@ -191,10 +191,11 @@ impl Layout {
     ///
     /// # Errors
     /// They are too large for one batch.
-    pub fn joined(&self, stores: &[Rows], refs: &[Vec<Option<RowRef>>]) -> Result<RecordBatch, LogicError> {
-        let length = refs.first().map_or(0, Vec::len);
+    pub fn joined(&self, stores: &[Rows], refs: &[impl AsRef<[Option<RowRef>]>]) -> Result<RecordBatch, LogicError> {
+        let length = refs.first().map_or(0, |refs| refs.as_ref().len());
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for ((side, store), refs) in self.sides.iter().zip(stores).zip(refs) {
+            let refs = refs.as_ref();
             let given = store.columns(&side.given, refs)?;
             if self.shape == Shape::Columns || given.len() == 1 {
                 columns.extend(given);

@@ -1,10 +1,10 @@
-//! Joins against what they ought to give, row by row.
+//! `join`.
 
-use super::super::testing::{Bench, emitted, show, table};
-use super::by_key::JoinByKey;
-use super::joiner::{EmitMode, Incomplete, Modes};
-use super::sides::{Shape, Sides};
-use super::state::Insert;
+use super::super::super::testing::{Bench, emitted, show, table};
+use super::super::by_key::JoinByKey;
+use super::super::joiner::{EmitMode, Incomplete, Modes};
+use super::super::sides::{Shape, Sides};
+use super::super::state::Insert;
 use crate::data::batch::Batch;
 use crate::data::key::Keys;
 use crate::data::schema::describe;
