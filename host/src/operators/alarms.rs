@@ -15,12 +15,16 @@ pub(super) struct Alarms {
     heap: BinaryHeap<Reverse<(i64, u32)>>,
     /// How many keys have an alarm.
     set: usize,
+    /// The keys that have changed since their alarms were set; and by key whether it is among them.
+    changed: Vec<u32>,
+    has_changed: Vec<bool>,
 }
 
 impl Alarms {
     /// Makes room for keys below `count`.
     pub fn resize(&mut self, count: usize) {
         self.at.resize(count, i64::MAX);
+        self.has_changed.resize(count, false);
     }
 
     /// Sees to it that a key is looked at no later than at a time. One that has an alarm before then keeps it: who looks
@@ -33,6 +37,24 @@ impl Alarms {
             self.heap.push(Reverse((at, key)));
             if self.heap.len() > 2 * self.set + SLACK {
                 self.heap.retain(|&Reverse((at, key))| self.at[key as usize] == at);
+            }
+        }
+    }
+
+    /// Says that a key may have to be looked at earlier. [`Alarms::renew`] finds out: only once that matters, so that it
+    /// costs nothing while rows come.
+    pub fn change(&mut self, key: u32) {
+        if !std::mem::replace(&mut self.has_changed[key as usize], true) {
+            self.changed.push(key);
+        }
+    }
+
+    /// Sets the alarms of keys that have changed: `at` says for when, if at all.
+    pub fn renew(&mut self, at: impl Fn(u32) -> Option<i64>) {
+        while let Some(key) = self.changed.pop() {
+            self.has_changed[key as usize] = false;
+            if let Some(at) = at(key) {
+                self.set(key, at);
             }
         }
     }
@@ -78,6 +100,16 @@ mod tests {
         assert_eq!((alarms.pop(9), alarms.pop(10), alarms.pop(10)), (None, Some(0), None));
         assert_eq!((alarms.pop(40), alarms.pop(40)), (Some(1), None));
         assert_eq!((alarms.next(), alarms.set), (None, 0));
+    }
+
+    #[test]
+    fn keys_that_have_changed_are_asked_once() {
+        let mut alarms = Alarms::default();
+        alarms.resize(4);
+        [3, 1, 3].into_iter().for_each(|key| alarms.change(key));
+        alarms.renew(|key| (key == 3).then_some(20));
+        alarms.renew(|_| unreachable!("nothing has changed"));
+        assert_eq!((alarms.pop(20), alarms.pop(20)), (Some(3), None));
     }
 
     #[test]

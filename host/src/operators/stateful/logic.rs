@@ -2,7 +2,7 @@
 
 use super::super::columns::all_but;
 use super::super::groups::{Groups, OUTPUT_ROWS};
-use super::times::Times;
+use super::super::times::Times;
 use crate::data::batch::Batch;
 use crate::data::time::Instant;
 use crate::dataflow::emit::Emit;

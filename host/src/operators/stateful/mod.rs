@@ -1,7 +1,6 @@
 //! `stateful`, `stateful_batch`, `stateful_map`, `stateful_flat_map`: a function with a state for each key.
 
 mod logic;
-mod times;
 
 use super::transform::reads;
 use crate::catalog::cx::CheckCx;

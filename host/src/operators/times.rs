@@ -1,6 +1,6 @@
 //! When groups want to be looked at: one time each, which can be put off and taken back.
 
-use super::super::alarms::Alarms;
+use super::alarms::Alarms;
 use crate::data::time::Instant;
 
 /// No time at all.
