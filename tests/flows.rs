@@ -4,12 +4,13 @@
 //! - `expected.stdout` and `expected/PATH`: what the flow writes, all of it and nothing else,
 //! - `expected.exit` (default 0) and `expected.stderr`, of which each line occurs in what is written there,
 //! - `then.toml`: a second flow, run when the first one ended well; only its stdout counts then,
+//! - tests in `flow.toml`, each a `[[test]]`, which must pass; with `expected.test` they print that instead,
 //! - what is written below `scratch` is for that second flow, and not compared,
 //! - `ordered`, if the order of lines is part of the result with one worker.
 //!
 //! Each runs with one and with three workers, in a copy of its folder. UPDATE_EXPECT=1 writes what one worker wrote.
 
-use crate::support::{Done, copy_folder, entries, expect_file, files_below, plugins, root, temp_dir, wxhost};
+use crate::support::{Done, Wxhost, copy_folder, entries, expect_file, files_below, plugins, root, temp_dir, wxhost};
 use std::path::Path;
 
 #[test]
@@ -25,6 +26,9 @@ fn every_flow_gives_the_same_with_one_worker_and_with_three() {
             if let Err(message) = run_case(&case, workers) {
                 failed.push(format!("=== {name} with {workers} workers: {message}"));
             }
+        }
+        if let Err(message) = run_tests(&case) {
+            failed.push(format!("=== the tests of {name}: {message}"));
         }
     }
     assert!(failed.is_empty(), "{} runs failed\n{}", failed.len(), failed.join("\n"));
@@ -53,12 +57,38 @@ fn run_case(case: &Path, workers: usize) -> Result<(), String> {
 }
 
 fn run_flow(dir: &Path, file: &str, workers: usize) -> Result<Done, String> {
-    let text = std::fs::read_to_string(dir.join(file)).map_err(|error| format!("{file}: {error}"))?;
-    let mut call = wxhost(&format!("run {file} --summary=never -w {workers}")).dir(dir);
-    if text.contains("env:PLUGINS") {
-        call = call.env("PLUGINS", plugins::folder());
-    }
+    let call = call_on(dir, file, &format!("run {file} --summary=never -w {workers}"))?;
     Ok(call.stdin(std::fs::read(dir.join("stdin")).unwrap_or_default()).run())
+}
+
+/// A call of the program that has to do with a flow file of a folder.
+fn call_on(dir: &Path, file: &str, arguments: &str) -> Result<Wxhost, String> {
+    let text = std::fs::read_to_string(dir.join(file)).map_err(|error| format!("{file}: {error}"))?;
+    let call = wxhost(arguments).dir(dir);
+    Ok(if text.contains("env:PLUGINS") { call.env("PLUGINS", plugins::folder()) } else { call })
+}
+
+/// Runs the tests that a case has. They write nothing, whatever its sinks are.
+fn run_tests(case: &Path) -> Result<(), String> {
+    if !std::fs::read_to_string(case.join("flow.toml")).is_ok_and(|text| text.contains("[[test]]")) {
+        return Ok(());
+    }
+    let dir = temp_dir();
+    copy_folder(case, dir.path());
+    let before = files_below(dir.path());
+    let done = call_on(dir.path(), "flow.toml", "test flow.toml")?.run();
+    if files_below(dir.path()) != before {
+        return Err("something was written".to_owned());
+    }
+    let expected = case.join("expected.test");
+    if !expected.exists() {
+        return if done.code == Some(0) { Ok(()) } else { Err(done.describe()) };
+    }
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        expect_file(&expected, &done.stdout);
+    }
+    let wanted = std::fs::read_to_string(&expected).unwrap_or_default();
+    if done.code == Some(1) { same("what the tests print", &wanted, &done.stdout, true) } else { Err(done.describe()) }
 }
 
 fn compare(case: &Path, dir: &Path, done: &Done, written: &[String], is_ordered: bool) -> Result<(), String> {

@@ -26,6 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connectors", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("plan", &["data", "diag", "spec", "catalog", "dataflow", "telemetry"]),
     ("run", &["data", "plan", "dataflow", "telemetry"]),
+    ("testing", &["data", "diag", "spec", "catalog", "dataflow", "formats", "operators", "connectors", "plan", "run"]),
     (
         "cli",
         &[
@@ -40,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "plan",
             "run",
             "telemetry",
+            "testing",
         ],
     ),
 ];
@@ -61,6 +63,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["telemetry/progress.rs"]),
     ("layout", &["plan/graph.rs"]),
     ("annotate_snippets", &["diag.rs"]),
+    ("similar", &["testing/"]),
     ("csv_core", &["formats/"]),
     ("sonic_rs", &["formats/"]),
     ("tokio", &["plugin/"]),

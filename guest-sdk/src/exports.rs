@@ -189,6 +189,10 @@ impl<P: Plugin> stateful::Guest for P {
         with_stateful(handle, |open| open.groups.on_eof(&groups, now))
     }
 
+    fn merge(handle: u32, into: Vec<u32>, from: Vec<u32>, now: i64) -> Result<stateful::Emitted, WitError> {
+        with_stateful(handle, |open| open.groups.merge(&into, &from, now))
+    }
+
     fn notify_at(handle: u32, groups: Vec<u32>) -> Result<Vec<i64>, WitError> {
         with_stateful(handle, |open| open.groups.notify_at(&groups))
     }

@@ -14,3 +14,4 @@ pub mod recovery;
 pub mod run;
 pub mod spec;
 pub mod telemetry;
+pub mod testing;

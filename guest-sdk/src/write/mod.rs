@@ -36,6 +36,9 @@ pub trait Build: Default {
     /// Appends a value that means nothing, at a null.
     fn push_empty(&mut self);
 
+    /// Takes back all but the first rows.
+    fn truncate(&mut self, rows: usize);
+
     /// Puts the column into the arena and returns its index.
     fn finish(self, arena: &mut Vec<Column>) -> u32;
 }
@@ -86,6 +89,18 @@ impl<T: Write> Rows<T> {
         self.rows += 1;
     }
 
+    /// Returns the number of rows.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Takes back all but the first rows.
+    pub fn truncate(&mut self, rows: usize) {
+        self.builder.truncate(rows);
+        self.rows = rows;
+    }
+
     /// Returns the batch.
     pub fn finish(self) -> Batch {
         let mut columns = Vec::new();
@@ -132,6 +147,33 @@ mod tests {
     fn an_option_in_an_option_is_null_where_either_is() {
         let column = &written([Some(Some(1_i32)), Some(None), None]).columns[0];
         assert_eq!(column.validity, Some(vec![0b001]));
+    }
+
+    #[test]
+    fn rows_that_are_taken_back_leave_no_trace() {
+        let row = |at: i64| {
+            let lists = vec![Some(at.to_string()); at as usize % 4];
+            (Some(at).filter(|at| at % 5 < 3), Some(at % 3 == 0).filter(|_| at % 4 < 3), lists)
+        };
+        fn write<T: Write>(rows: &mut Rows<T>, values: impl IntoIterator<Item = T>) {
+            values.into_iter().for_each(|value| rows.push(value));
+        }
+        // From behind the first null: with it the bitmap would stay, which is no fault.
+        for kept in 4..20 {
+            let (mut numbers, mut flags, mut lists) =
+                (Rows::with_capacity(0), Rows::with_capacity(0), Rows::with_capacity(0));
+            for range in [0..20, kept..30] {
+                numbers.truncate(range.start.min(numbers.len() as i64) as usize);
+                flags.truncate(range.start.min(flags.len() as i64) as usize);
+                lists.truncate(range.start.min(lists.len() as i64) as usize);
+                write(&mut numbers, range.clone().map(|at| row(at).0));
+                write(&mut flags, range.clone().map(|at| row(at).1));
+                write(&mut lists, range.clone().map(|at| row(at).2));
+            }
+            assert_eq!(numbers.finish(), written((0..30).map(|at| row(at).0)), "{kept}");
+            assert_eq!(flags.finish(), written((0..30).map(|at| row(at).1)), "{kept}");
+            assert_eq!(lists.finish(), written((0..30).map(|at| row(at).2)), "{kept}");
+        }
     }
 
     #[test]

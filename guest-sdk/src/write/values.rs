@@ -45,6 +45,10 @@ macro_rules! build_number {
                 self.0.push(Default::default());
             }
 
+            fn truncate(&mut self, rows: usize) {
+                self.0.truncate(rows);
+            }
+
             fn finish(self, arena: &mut Vec<Column>) -> u32 {
                 push_column(arena, self.0.len(), Values::$values(self.0))
             }
@@ -100,6 +104,14 @@ impl Build for Bits {
 
     fn push_empty(&mut self) {
         self.push(false);
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.bits.truncate(rows.div_ceil(8));
+        if let (Some(last), rest @ 1..) = (self.bits.last_mut(), rows % 8) {
+            *last &= (1 << rest) - 1;
+        }
+        self.rows = rows;
     }
 
     fn finish(self, arena: &mut Vec<Column>) -> u32 {
@@ -163,6 +175,11 @@ impl Build for Bytes {
         self.end_value();
     }
 
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        self.data.truncate(self.offsets[rows] as usize);
+    }
+
     fn finish(self, arena: &mut Vec<Column>) -> u32 {
         push_column(arena, self.offsets.len() - 1, Values::VarSize(self.into_var_size()))
     }
@@ -217,6 +234,14 @@ impl<B: Build> Build for Nullable<B> {
 
     fn push_empty(&mut self) {
         self.push_null();
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.builder.truncate(rows);
+        if let Some(valid) = &mut self.valid {
+            valid.truncate(rows);
+        }
+        self.rows = rows;
     }
 
     fn finish(self, arena: &mut Vec<Column>) -> u32 {
@@ -277,6 +302,12 @@ impl<B: Build> Build for Lists<B> {
         self.offsets.push(self.item_rows as i32);
     }
 
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        self.item_rows = self.offsets[rows] as usize;
+        self.items.truncate(self.item_rows);
+    }
+
     fn finish(self, arena: &mut Vec<Column>) -> u32 {
         i32::try_from(self.item_rows).expect("the lists of a batch have less than 2^31 items");
         let rows = self.offsets.len() - 1;
@@ -320,6 +351,11 @@ impl<F: BuildMembers> Build for Members<F> {
         self.rows += 1;
     }
 
+    fn truncate(&mut self, rows: usize) {
+        self.fields.truncate(rows);
+        self.rows = rows;
+    }
+
     fn finish(self, arena: &mut Vec<Column>) -> u32 {
         let mut members = Vec::new();
         self.fields.finish(arena, &mut members);
@@ -335,6 +371,9 @@ pub trait BuildMembers: Default {
     /// Appends a value that means nothing to each.
     fn push_empty(&mut self);
 
+    /// Takes back all but the first rows of each.
+    fn truncate(&mut self, rows: usize);
+
     /// Puts the columns into the arena and their indexes into `members`.
     fn finish(self, arena: &mut Vec<Column>, members: &mut Vec<u32>);
 }
@@ -343,6 +382,8 @@ impl BuildMembers for () {
     fn reserve(&mut self, _: usize) {}
 
     fn push_empty(&mut self) {}
+
+    fn truncate(&mut self, _: usize) {}
 
     fn finish(self, _: &mut Vec<Column>, _: &mut Vec<u32>) {}
 }
@@ -356,6 +397,11 @@ impl<B: Build, Rest: BuildMembers> BuildMembers for (B, Rest) {
     fn push_empty(&mut self) {
         self.0.push_empty();
         self.1.push_empty();
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.0.truncate(rows);
+        self.1.truncate(rows);
     }
 
     fn finish(self, arena: &mut Vec<Column>, members: &mut Vec<u32>) {

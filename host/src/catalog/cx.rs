@@ -6,7 +6,7 @@ use super::operator::StreamType;
 use crate::data::schema::{Type, describe};
 use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use crate::diag::{Diagnostic, Diagnostics, suggest};
-use crate::spec::{Limit, Limits, PluginSpec, Spanned, StepSpec, Table, read};
+use crate::spec::{Limit, Limits, PluginSpec, Spanned, StepSpec, Table, read, read_both};
 use arrow::datatypes::SchemaRef;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -52,6 +52,15 @@ impl<'a> CheckCx<'a> {
     /// All unknown keys, and the first missing key or wrong value.
     pub fn args<T: DeserializeOwned>(&self) -> Result<T, Diagnostics> {
         read(&self.step.args, self.step.span.clone(), &self.what())
+    }
+
+    /// Reads the step's arguments as two structs: the operator's own, and those that it shares with others. A key that
+    /// both have is read by both.
+    ///
+    /// # Errors
+    /// As for [`CheckCx::args`].
+    pub fn args_and<A: DeserializeOwned, B: DeserializeOwned>(&self) -> Result<(A, B), Diagnostics> {
+        read_both(&self.step.args, self.step.span.clone(), &self.what())
     }
 
     /// The type of the only upstream. Operators that take one are given one.

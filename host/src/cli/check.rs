@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::flow::FlowFile;
-use super::{Output, print, print_json};
+use super::{Output, print, print_json, test};
 use crate::dataflow::env::Env;
 use crate::plan::explain;
 use std::path::PathBuf;
@@ -16,8 +16,10 @@ pub struct Args {
 /// Checks a flow and prints its plan.
 ///
 /// # Errors
-/// The flow is refused.
+/// The flow is refused, or one of its tests.
 pub fn check(args: &Args, env: Env, output: Output) -> Result<(), Failure> {
-    let planned = FlowFile::read(&args.flow)?.plan(&env)?;
+    let file = FlowFile::read(&args.flow)?;
+    let planned = file.plan(&env)?;
+    test::check(&file, &planned)?;
     if output.is_json() { print_json(&explain::to_json(&planned.plan)) } else { print(explain::to_text(&planned.plan)) }
 }

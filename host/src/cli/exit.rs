@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+/// A test failed.
+const TEST_FAILED: u8 = 1;
 /// What the command line itself gets wrong; clap uses the same.
 const USAGE: u8 = 2;
 /// Data that a step refuses, or that its plugin cannot handle.
@@ -40,6 +42,8 @@ pub enum Failure {
     Plugin(FunctionError),
     /// An execution did not finish.
     Run(RunError),
+    /// Tests failed, and it was said how.
+    Tests,
 }
 
 impl Failure {
@@ -54,6 +58,7 @@ impl Failure {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
+            Failure::Tests => TEST_FAILED,
             Failure::Usage { .. } => USAGE,
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
@@ -79,6 +84,7 @@ impl Failure {
                 }
                 rendered
             }
+            Failure::Tests => String::new(),
             _ if output.is_json() => format!("{:#}\n", self.to_json()),
             _ => self.to_text(output),
         }
@@ -121,6 +127,7 @@ impl Failure {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
             Failure::Run(error) => parts("run-failed", error, None),
+            Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
     }
 }
@@ -179,6 +186,7 @@ mod tests {
     #[test]
     fn every_failure_has_the_code_of_its_kind() {
         for (failure, code) in [
+            (Failure::Tests, 1),
             (Failure::Usage { message: String::new(), help: String::new() }, 2),
             (step(LogicError::user("")), 65),
             (step(LogicError::plugin("")), 65),

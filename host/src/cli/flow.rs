@@ -63,7 +63,8 @@ impl FlowFile {
         }
     }
 
-    fn refused(&self, problems: Diagnostics) -> Failure {
+    /// Says that something in the file is wrong.
+    pub fn refused(&self, problems: Diagnostics) -> Failure {
         // Where a variable has no value, that is said; what else is said of the text that names it is no news.
         let is_news = |problem: &Diagnostic| !problem.message.contains("${env:");
         refused(&self.path, &self.text, problems.into_iter().filter(is_news).collect())

@@ -13,6 +13,7 @@ mod new;
 mod plugin;
 mod reference;
 mod run;
+mod test;
 
 use crate::catalog::Catalog;
 use crate::connectors::CONNECTORS;
@@ -53,6 +54,8 @@ enum Command {
     Run(run::Args),
     /// Check a flow and print its plan: steps, ports, schemas. Nothing is run
     Check(check::Args),
+    /// Run the tests of flows
+    Test(test::Args),
     /// Draw a flow
     Graph(graph::Args),
     /// Make a new plugin project in Rust, with a flow that runs
@@ -120,6 +123,7 @@ fn execute(cli: Cli, output: Output) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args, env, output, line),
         Command::Check(args) => check::check(&args, env, output),
+        Command::Test(args) => test::test(&args, &env, output),
         Command::Graph(args) => graph::graph(&args, env),
         Command::New(args) => new::new(&args),
         Command::Build(args) => build::build(&args),

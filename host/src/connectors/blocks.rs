@@ -68,6 +68,11 @@ impl<R: std::io::Read> BlockReader<R> {
 }
 
 impl<R: std::io::Read + Send> Reader for BlockReader<R> {
+    /// A pipe or a terminal waits for whoever writes.
+    fn is_live(&self) -> bool {
+        self.fill == Fill::Present
+    }
+
     fn read(&mut self) -> Result<Read, LogicError> {
         loop {
             if !self.at_end {

@@ -15,7 +15,7 @@ mod paths;
 mod plugin;
 mod staged;
 mod stdio;
-mod testing;
+pub mod testing;
 mod text_sink;
 
 use crate::catalog::connector::Connector;

@@ -13,7 +13,9 @@ use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Writer};
 use crate::dataflow::source::{PartReader, SourceParts};
 use crate::dataflow::user_fn::{InstanceCx, RowError};
 use crate::diag::Diagnostics;
+use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
 
 /// Bytes that are read at a time: what a pipe holds.
 const BLOCK: usize = 64 << 10;
@@ -84,9 +86,16 @@ impl SourceParts for StdinSource {
             return Err(LogicError::external(message).help("put the rows into a file, or run without recovery"));
         }
         let framer = self.format.framer();
-        let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, Fill::Present, BLOCK, 0);
+        let fill = if is_file() { Fill::Block } else { Fill::Present };
+        let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, fill, BLOCK, 0);
         Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
     }
+}
+
+/// Whether standard input is a file, which has all its rows and is never waited for as a pipe is.
+fn is_file() -> bool {
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+    stdin.is_ok_and(|stdin| File::from(stdin).metadata().is_ok_and(|metadata| metadata.is_file()))
 }
 
 /// The connector `stdout`.

@@ -284,6 +284,7 @@ fn draining_ends_an_endless_flow_well() {
     let (given, watched) = (seen.clone(), seen.clone());
     let (execution, done) = start(
         timely::Config::process(2),
+        super::env::real::env(),
         LONG,
         Arc::new(move |cx: &mut BuildCx<'_>| {
             let up = source(cx, &Script { parts: vec!["p", "q"], read: |_: &str, _| rows(numbers(0..10)) })?.remove(0);

@@ -1,5 +1,6 @@
 //! What the engine takes from its surroundings: time, threads, randomness. Tests own all of them.
 
+use super::script::ScriptedClock;
 use crate::data::time::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +35,8 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     pub spawner: Arc<dyn Spawner>,
     pub random: Arc<dyn Random>,
-    /// The clock once more, where it is one that can be set.
-    pub script: Option<Arc<scripted::ScriptedClock>>,
+    /// The clock once more, where it is one that the flow moves.
+    pub script: Option<Arc<ScriptedClock>>,
 }
 
 /// The real surroundings: the machine's clock, threads and randomness.
@@ -97,47 +98,13 @@ pub mod real {
     }
 }
 
-/// Surroundings whose time stands still unless it is set, for tests.
+/// Surroundings whose time goes by only when the flow waits for it, for tests.
 pub mod scripted {
-    use super::{Clock, Env, Random, real};
+    use super::super::script::ScriptedClock;
+    use super::{Env, Random, real};
     use crate::data::time::Instant;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-    use std::time::Duration;
-
-    /// A clock that is set by hand, and only forward.
-    #[derive(Debug)]
-    pub struct ScriptedClock {
-        started: Instant,
-        now: AtomicI64,
-    }
-
-    impl ScriptedClock {
-        /// Makes a clock that stands at `now`.
-        pub fn new(now: Instant) -> Self {
-            ScriptedClock { started: now, now: AtomicI64::new(now.0) }
-        }
-
-        /// Sets the time; one that is past already changes nothing.
-        pub fn set(&self, now: Instant) {
-            self.now.fetch_max(now.0, Ordering::AcqRel);
-        }
-
-        /// Lets time go by.
-        pub fn advance(&self, by: Duration) {
-            self.set(self.now().after(by));
-        }
-    }
-
-    impl Clock for ScriptedClock {
-        fn now(&self) -> Instant {
-            Instant(self.now.load(Ordering::Acquire))
-        }
-
-        fn elapsed(&self) -> Duration {
-            self.now().since(self.started)
-        }
-    }
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Counts, so that what is random is the same in every run.
     struct Counter(AtomicU64);
@@ -156,20 +123,6 @@ pub mod scripted {
             random: Arc::new(Counter(AtomicU64::new(0))),
             script: Some(clock),
             spawner: real::env().spawner,
-        }
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn a_scripted_clock_only_goes_forward() {
-            let clock = ScriptedClock::new(Instant(5));
-            clock.set(Instant(9));
-            clock.set(Instant(7));
-            clock.advance(Duration::from_micros(1));
-            assert_eq!((clock.now(), clock.elapsed()), (Instant(10), Duration::from_micros(5)));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! When epochs end.
+//! When epochs end, and how far sources are in them.
 
 use super::env::Env;
-use crate::data::time::Epoch;
+use crate::data::time::{Epoch, Tick};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,10 +12,12 @@ pub struct Epochs {
     env: Env,
     interval: Duration,
     epoch: AtomicU64,
+    /// The last tick that any source has begun.
+    tick: AtomicU64,
     /// When the epoch ends, in nanoseconds of [`super::env::Clock::elapsed`].
     ends_at: AtomicU64,
     draining: AtomicBool,
-    /// Sources may be asleep when they are asked to end.
+    /// Sources may be asleep when they are asked to end, or when others go on to the next tick.
     sources: Mutex<Vec<SyncActivator>>,
 }
 
@@ -27,6 +29,7 @@ impl Epochs {
             env,
             interval,
             epoch: AtomicU64::new(first.0),
+            tick: AtomicU64::new(0),
             ends_at: AtomicU64::new(ends_at),
             draining: AtomicBool::new(false),
             sources: Mutex::default(),
@@ -56,13 +59,30 @@ impl Epochs {
     /// Asks all sources to hand out nothing more and end well.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for source in self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             // A worker that has ended needs no waking.
             source.activate().ok();
         }
     }
 
-    /// Has a source operator woken by [`Epochs::drain`].
+    /// The last tick that any source has begun. A source that has nothing under way follows to it: it would hold the
+    /// whole flow at its own tick, and so those back that wait for theirs to be through.
+    pub fn tick(&self) -> u64 {
+        self.tick.load(Ordering::Acquire)
+    }
+
+    /// Says that a tick begins.
+    pub fn begin(&self, tick: Tick) {
+        if self.tick.fetch_max(tick.0, Ordering::AcqRel) < tick.0 {
+            self.wake_all();
+        }
+    }
+
+    /// Has a source operator woken by [`Epochs::drain`] and [`Epochs::begin`].
     pub fn wake(&self, source: SyncActivator) {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }

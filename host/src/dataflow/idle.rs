@@ -16,7 +16,7 @@ pub struct IdleClock {
 }
 
 struct State {
-    /// Partitions that are read, and how many of them are idle.
+    /// Parts of the input that are read, and how many of them are idle.
     parts: usize,
     idle_parts: usize,
     /// Idle time up to `since`, or up to now if the input is not idle.
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl IdleClock {
-    /// Starts at 0, with no partitions.
+    /// Starts at 0, with no input.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let state = State { parts: 0, idle_parts: 0, total: Instant(0), since: None, waiting: Vec::new() };
         IdleClock { clock, state: Mutex::new(state) }
@@ -42,6 +42,11 @@ impl IdleClock {
         }
     }
 
+    /// Whether the input is idle.
+    pub fn is_idle(&self) -> bool {
+        self.state().since.is_some()
+    }
+
     /// The system time at which this clock will show `at` if the input stays idle. None while it is not.
     pub fn due(&self, at: Instant) -> Option<Instant> {
         let state = self.state();
@@ -53,7 +58,7 @@ impl IdleClock {
         self.state().waiting.push(operator);
     }
 
-    /// Takes in a partition, which is not idle.
+    /// Takes in a part of the input, which is not idle. Called before anything flows.
     pub fn part(self: &Arc<Self>) -> IdlePart {
         self.change(|state| state.parts += 1);
         IdlePart { clock: self.clone(), is_idle: false }
@@ -84,14 +89,14 @@ impl IdleClock {
     }
 }
 
-/// A partition that is read; it has ended when this is dropped.
+/// A part of the input: a worker's partitions of a source. It has ended when this is dropped.
 pub struct IdlePart {
     clock: Arc<IdleClock>,
     is_idle: bool,
 }
 
 impl IdlePart {
-    /// Says whether the partition has nothing now and all of it is through the flow.
+    /// Says whether the part has nothing now and all of it is through the flow.
     pub fn set_idle(&mut self, is_idle: bool) {
         if is_idle != self.is_idle {
             self.is_idle = is_idle;
@@ -115,11 +120,11 @@ impl Drop for IdlePart {
 
 #[cfg(test)]
 mod tests {
-    use super::super::env::scripted::ScriptedClock;
+    use super::super::script::ScriptedClock;
     use super::*;
 
     #[test]
-    fn time_goes_by_only_while_all_partitions_are_idle() {
+    fn time_goes_by_only_while_all_parts_are_idle() {
         let system = Arc::new(ScriptedClock::new(Instant(100)));
         let clock = Arc::new(IdleClock::new(system.clone()));
         let (mut first, mut second) = (clock.part(), clock.part());

@@ -1,12 +1,13 @@
 //! Driver of steps that remember: they see each epoch by itself, are woken by system time, and told the end of input.
 
+use super::alarm::Alarm;
 use super::build::{BuildCx, Stream};
 use super::emit::{Emit, RowErrors};
 use super::error::LogicError;
 use super::exchange::ByKey;
 use super::packet::Packet;
 use super::wire;
-use crate::data::batch::Batch;
+use crate::data::batch::{Batch, Mark};
 use crate::data::time::{Epoch, Instant, Tick};
 use crate::telemetry::meter::StepMeter;
 use arrow::datatypes::SchemaRef;
@@ -27,18 +28,33 @@ pub trait Keyed: 'static {
     /// The step failed, which stops the flow. Rows that fail go to [`Emit::fail`].
     fn on_batch(&mut self, input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError>;
 
+    /// A part of the stream of the port `input` is so far in event time, behind the batches before. Only for logic whose
+    /// first half gives marks.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn on_mark(&mut self, _input: usize, _mark: &Mark, _now: Instant, _out: &mut Emit<'_>) -> Result<(), LogicError> {
+        Ok(())
+    }
+
     /// When [`Keyed::on_wake`] wants to be called. Asked after every other call.
     fn wake_at(&self) -> Option<Instant> {
         None
     }
 
+    /// Whether the step ever waits in idle time, and so is to be asked by `wake_at_idle`. Asked once.
+    fn uses_idle_time(&self) -> bool {
+        false
+    }
+
     /// When [`Keyed::on_wake`] wants to be called, in the time for which the input has been idle
-    /// ([`super::idle::IdleClock`]). Asked when `wake_at` is, and whenever the input becomes idle.
+    /// ([`super::idle::IdleClock`]). Asked whenever the input becomes idle, and when `wake_at` is while it is idle.
     fn wake_at_idle(&mut self) -> Option<Instant> {
         None
     }
 
-    /// The time that `wake_at` or `wake_at_idle` told has come.
+    /// The time that `wake_at` or `wake_at_idle` told has come. One that is told once more after this call is not
+    /// waited for.
     ///
     /// # Errors
     /// As for `on_batch`.
@@ -72,54 +88,47 @@ pub fn keyed<'s>(
     logic: impl Keyed,
 ) -> Vec<Stream<'s>> {
     schemas.iter().for_each(wire::register);
-    build(cx, Part::Whole, ups, ports, || DistributorPact(ByKey::new), logic)
+    build(cx, ups, ports, || DistributorPact(ByKey::new), logic)
 }
 
-/// Builds an operator whose rows stay on their worker: the first half of a step that combines rows before it exchanges
-/// them. It has one port and, if the step has it, `errors`; rows that come in are counted here.
-pub fn local<'s>(cx: &BuildCx<'s>, up: Stream<'s>, logic: impl Keyed) -> Vec<Stream<'s>> {
-    build(cx, Part::First, vec![up], 1, || Pipeline, logic)
-}
-
-/// Builds the second half of a step that combined rows by [`local`]: they are exchanged by key. It has one port, and no
-/// row of it can fail; rows that go out are counted here.
-pub fn combined<'s>(cx: &BuildCx<'s>, up: Stream<'s>, schema: &SchemaRef, logic: impl Keyed) -> Stream<'s> {
+/// Builds a step in two halves ([`BuildCx::in_halves`]), so that each worker combines its rows before what they come to
+/// is exchanged by key. The first half hands the second batches of `schema`.
+///
+/// # Errors
+/// None; it is the way of [`BuildCx::in_halves`].
+pub fn combined<'s>(
+    cx: &mut BuildCx<'s>,
+    up: Stream<'s>,
+    schema: &SchemaRef,
+    first: impl Keyed,
+    second: impl Keyed,
+) -> Result<Vec<Stream<'s>>, LogicError> {
     wire::register(schema);
-    let mut streams = build(cx, Part::Second, vec![up], 1, || DistributorPact(ByKey::new), logic);
-    streams.pop().expect("the operator has one output")
-}
-
-/// What an operator is of its step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Whole,
-    First,
-    Second,
+    cx.in_halves(
+        vec![up],
+        |cx, ups| Ok(build(cx, ups, 1, || Pipeline, first)),
+        |cx, ups| Ok(build(cx, ups, 1, || DistributorPact(ByKey::new), second)),
+    )
 }
 
 fn build<'s, P: ParallelizationContract<u64, Packet>>(
     cx: &BuildCx<'s>,
-    part: Part,
     ups: Vec<Stream<'s>>,
     ports: usize,
     pact: impl Fn() -> P,
     logic: impl Keyed,
 ) -> Vec<Stream<'s>> {
-    let name = if part == Part::First { cx.name("combine") } else { cx.step.to_string() };
-    let mut row_errors = cx.row_errors.clone();
-    row_errors.port = row_errors.port.filter(|_| part != Part::Second);
-    let mut builder = OperatorBuilder::new(name, cx.scope);
+    let row_errors = cx.row_errors.clone();
+    let mut builder = OperatorBuilder::new(cx.operator_name(), cx.scope);
     let mut inputs: Vec<_> = ups.into_iter().map(|up| builder.new_input(up, pact())).collect();
     let ports = ports + usize::from(row_errors.port.is_some());
     let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output()).unzip();
-    let (clock, reporter) = (cx.execution.env.clock.clone(), cx.reporter());
-    let takes = (part != Part::Second).then(|| cx.meter.clone());
-    let gives = (part != Part::First).then(|| cx.meter.clone());
-    let activator = cx.scope.activator_for(builder.operator_info().address);
+    let reporter = cx.reporter();
+    let (takes, gives) = (cx.takes(), cx.gives());
+    let mut alarm = Some(Alarm::new(cx, &builder.operator_info().address, logic.uses_idle_time()));
     builder.build(move |capabilities| {
         let ports = Ports { outputs, capabilities, row_errors, takes, gives };
         let mut machine = Machine { logic, ports, pending: BTreeMap::new() };
-        let mut armed: Option<Instant> = None;
         move |frontiers| {
             for (port, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|time, packet| {
@@ -132,18 +141,19 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
                 machine.stop();
             }
             if machine.is_done() {
-                return;
+                alarm = None;
             }
-            let now = clock.now();
-            if let Err(error) = machine.run(earliest(frontiers), now) {
+            let Some(set) = &mut alarm else { return };
+            let now = set.now();
+            let has_given = machine.run(earliest(frontiers), now, set).unwrap_or_else(|error| {
                 reporter.fail(error);
                 machine.stop();
-            }
-            let wake_at = machine.logic.wake_at().filter(|_| !machine.is_done());
-            // One timer is enough: it is armed anew only for an earlier time, or once it has gone off.
-            if let Some(at) = wake_at.filter(|&at| armed.is_none_or(|armed| at < armed || armed <= now)) {
-                armed = Some(at);
-                activator.activate_after(at.since(now));
+                false
+            });
+            if machine.is_done() {
+                alarm = None;
+            } else {
+                set.set(set.due(&mut machine.logic), now, has_given);
             }
         }
     });
@@ -177,8 +187,9 @@ impl<L: Keyed> Machine<L> {
         self.ports.capabilities.clear();
     }
 
-    /// Runs what the frontier allows: the epoch that it stands in eagerly, and all before it to their ends.
-    fn run(&mut self, frontier: Option<u64>, now: Instant) -> Result<(), LogicError> {
+    /// Runs what the frontier allows: the epoch that it stands in eagerly, and all before it to their ends. Then wakes
+    /// the logic if its time has come; returns whether it gave anything for that.
+    fn run(&mut self, frontier: Option<u64>, now: Instant, alarm: &Alarm) -> Result<bool, LogicError> {
         let standing = frontier.map(|time| Tick(time).epoch());
         loop {
             let held = Tick(self.ports.time()).epoch();
@@ -195,27 +206,34 @@ impl<L: Keyed> Machine<L> {
             self.ports.send(None, given);
             if last {
                 self.ports.capabilities.clear();
-                return Ok(());
+                return Ok(false);
             }
             let next = self.pending.keys().next().copied().into_iter().chain(standing).min();
             self.ports.downgrade(Tick::start_of(next.expect("there is a batch or a frontier")).0);
         }
-        if self.logic.wake_at().is_some_and(|at| at <= now) {
-            let mut given = Vec::new();
+        let mut given = Vec::new();
+        if alarm.due(&mut self.logic).is_some_and(|due| due <= now) {
             self.logic.on_wake(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
-            self.ports.send(None, given);
         }
+        let has_given = !given.is_empty();
+        self.ports.send(None, given);
         if let Some(frontier) = frontier {
             self.ports.downgrade(frontier);
         }
-        Ok(())
+        Ok(has_given)
     }
 
     fn run_pending(&mut self, epoch: Epoch, now: Instant) -> Result<(), LogicError> {
         for (time, input, batch) in self.pending.remove(&epoch).unwrap_or_default() {
-            self.ports.took(batch.num_rows());
             let mut given = Vec::new();
-            let done = self.logic.on_batch(input, batch, now, &mut Emit::new(&mut given, &self.ports.row_errors));
+            let mut out = Emit::new(&mut given, &self.ports.row_errors);
+            let done = match batch.mark() {
+                Some(mark) => self.logic.on_mark(input, mark, now, &mut out),
+                None => {
+                    self.ports.took(batch.num_rows());
+                    self.logic.on_batch(input, batch, now, &mut out)
+                }
+            };
             self.ports.send(Some(time), given);
             done?;
         }
@@ -248,7 +266,9 @@ impl Ports {
     /// Sends batches at a time that is not before the capabilities', or at theirs.
     fn send(&mut self, time: Option<u64>, given: Vec<(usize, Batch)>) {
         for (port, batch) in given {
-            if let Some(meter) = self.gives.as_ref().filter(|_| Some(port) != self.row_errors.port) {
+            if let Some(meter) =
+                self.gives.as_ref().filter(|_| Some(port) != self.row_errors.port && batch.mark().is_none())
+            {
                 meter.gave(batch.num_rows() as u64);
             }
             let capability = &self.capabilities[port];

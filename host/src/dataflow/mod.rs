@@ -6,8 +6,11 @@
 //! - Nothing in an operator blocks. What may block runs on a thread of its own and wakes the operator.
 //! - Rows are counted where they enter and leave a step, by drivers alone.
 
+mod alarm;
 mod answers;
 pub mod build;
+#[cfg(test)]
+mod clock_tests;
 pub mod dead_letter;
 #[cfg(test)]
 mod driver_tests;
@@ -21,12 +24,15 @@ pub mod failure;
 pub mod idle;
 pub mod keyed;
 pub mod packet;
+mod part;
 pub mod progress;
+pub mod script;
 pub mod sink;
 pub mod source;
 pub mod stateless;
 #[cfg(test)]
 pub mod testing;
+mod ticks;
 pub mod user_fn;
 pub mod wire;
 pub mod writers;

@@ -5,34 +5,27 @@
 //! `TICKS` of this worker's ticks are unfinished anywhere in the flow, or more than `BYTES` of theirs. That bounds
 //! memory whatever is downstream, as timely's own queues do not.
 
-use super::answers::answers;
 use super::build::{BuildCx, Reporter, Stream};
-use super::dead_letter::{DeadLetter, Kind};
-use super::emit::Emit;
-use super::env::Env;
+use super::emit::{Emit, RowErrors};
+use super::env::Clock;
 use super::epochs::Epochs;
 use super::error::LogicError;
+use super::idle::IdlePart;
 use super::packet::Packet;
-use super::progress::Progress;
+use super::part::{Part, Polled, Waiting};
+use super::script::{Phase, ScriptedSource, Wait};
+use super::ticks::Ticks;
 use super::user_fn::InstanceCx;
-use crate::data::batch::{Batch, Origin};
 use crate::data::ids::PartitionId;
-use crate::data::time::{Epoch, Instant, Tick};
+use crate::data::time::{Instant, Tick};
 use crate::formats::Decoder;
+use crate::telemetry::meter::StepMeter;
 use arrow::array::RecordBatch;
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
-use timely::dataflow::operators::Capability;
+use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::SyncActivator;
+use timely::scheduling::Activator;
 
-const AHEAD: usize = 2;
-const TICK_ROWS: usize = 65_536;
-const TICK_TIME: Duration = Duration::from_millis(10);
-const TICKS: usize = 4;
-const BYTES: usize = 64 << 20;
 /// Pieces handled in one turn before the rest of the dataflow gets its own.
 const TURN: usize = 4;
 
@@ -66,6 +59,12 @@ pub trait Reader: Send {
     /// # Errors
     /// Nothing more can be read, which stops the flow.
     fn read(&mut self) -> Result<Read, LogicError>;
+
+    /// Whether `read` may wait for ever, for input that is made while the flow runs. While such a reader waits its
+    /// input counts as idle. One whose input is there and only slow to come must not say so: windows would close.
+    fn is_live(&self) -> bool {
+        false
+    }
 
     /// Ends the reading, at the end or when the flow stops.
     ///
@@ -123,292 +122,189 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
         }
     }
     cx.execution.epochs.wake(cx.scope.worker().sync_activator_for(address.to_vec()));
-    let activator = cx.scope.activator_for(address);
-    cx.progress.wake(cx.scope.activator_for(builder.operator_info().address));
-    let (env, epochs, progress, reporter) =
-        (cx.execution.env.clone(), cx.execution.epochs.clone(), cx.progress.clone(), cx.reporter());
-    let (row_errors, meter) = (cx.row_errors.clone(), cx.meter.clone());
+    cx.progress.wake(cx.scope.activator_for(address.clone()));
+    let (clock, epochs, progress) = (cx.execution.env.clock.clone(), cx.execution.epochs.clone(), cx.progress.clone());
+    // Taken before any row flows, so that no time goes by while other workers begin.
+    let pace = (!opened.is_empty()).then(|| match &cx.execution.env.script {
+        None => Pace::Machine { idle: cx.execution.idle.part(), activator: cx.scope.activator_for(address) },
+        Some(script) => {
+            let activator = cx.scope.worker().sync_activator_for(address.to_vec());
+            let place = (address.to_vec(), cx.worker().0);
+            Pace::Script(script.source(place, activator, epochs.clone(), cx.execution.idle.part()))
+        }
+    });
+    let again = cx.scope.activator_for(builder.operator_info().address);
+    let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
     builder.build(move |capabilities| {
-        let mut outputs = outputs;
-        let mut ticks = Ticks::new(capabilities, env.clone(), epochs, progress);
-        let mut parts = opened;
-        let mut given = Vec::new();
+        let ticks = Ticks::new(capabilities, clock.clone(), epochs.clone(), progress);
+        let mut reading = Reading { parts: opened, ticks, outputs, clock, epochs, reporter, row_errors, meter };
+        let mut pace = pace;
         move |_frontiers| {
-            if reporter.is_stopped() || ticks.epochs.is_draining() || parts.is_empty() {
-                parts.clear();
-                ticks.end();
+            let Some(paced) = pace.as_mut().filter(|_| !reading.is_over()) else {
+                reading.end();
+                pace = None;
+                return;
+            };
+            if !paced.may_read(&mut reading) {
                 return;
             }
-            ticks.advance();
-            let mut handled = 0;
-            parts.retain_mut(|part| {
-                while handled < TURN && ticks.may_send() {
-                    match part.poll(&env, &ticks, &reporter) {
-                        Polled::Nothing => return true,
-                        Polled::End => return false,
-                        Polled::Piece(data) => {
-                            handled += 1;
-                            let mut out = Emit::new(&mut given, &row_errors);
-                            let done = part.decode(data, &meter, &mut out);
-                            for (port, batch) in given.drain(..) {
-                                if port == 0 {
-                                    meter.gave(batch.num_rows() as u64);
-                                }
-                                ticks.sent(&batch);
-                                let capability = &ticks.capabilities[port];
-                                outputs[port].activate().give(capability, &mut Packet::from(batch));
-                            }
-                            if let Err(error) = done {
-                                reporter.fail(error);
-                                return false;
-                            }
-                        }
-                    }
-                }
-                true
-            });
-            if parts.iter().any(|part| part.drain == Some(ticks.time())) {
-                // A reader that waits for its rows to be through the flow must not wait for the tick to grow old.
-                ticks.next(Tick(ticks.time()).next());
-            }
-            ticks.advance();
-            if parts.is_empty() {
-                ticks.end();
-            } else if handled >= TURN && ticks.may_send() {
-                activator.activate();
+            let has_more = reading.read(paced);
+            if reading.parts.is_empty() {
+                reading.end();
+                pace = None;
+            } else if has_more && reading.ticks.may_send() {
+                again.activate();
             } else {
-                // Woken by a reader's thread, by progress downstream, or by one of these times.
-                let now = env.clock.now();
-                let idle = parts.iter().filter_map(|part| part.idle_until).min().map(|until| until.since(now));
-                let due = idle.into_iter().chain(ticks.due()).min();
-                if let Some(due) = due {
-                    activator.activate_after(due);
-                }
+                paced.rest(&mut reading);
             }
         }
     });
     Ok(streams)
 }
 
-/// A partition on its worker, and the lines to the thread that reads it.
-struct Part {
-    name: PartitionId,
-    decoder: Option<Box<dyn Decoder>>,
-    asks: Sender<Ask>,
-    answers: Receiver<Result<Read, LogicError>>,
-    /// The number of the next source row.
-    next_row: u64,
-    idle_until: Option<Instant>,
-    /// The tick that must be through before the reader is asked again.
-    drain: Option<u64>,
-}
-
-/// What a worker says to the thread that reads.
-enum Ask {
-    /// Read ahead; void while the reader waits.
-    More,
-    /// What the reader waited for has come; read.
-    Resume,
-}
-
-enum Polled {
-    Nothing,
-    Piece(Piece),
-    End,
-}
-
-impl Part {
-    fn start(name: PartitionId, part: PartReader, env: &Env, activator: SyncActivator) -> Result<Part, LogicError> {
-        // Room for those that a waiting reader has yet to pass over.
-        let (asks, asked) = bounded::<Ask>(2 * AHEAD + 2);
-        let (answer, answers) = answers(activator);
-        let mut reader = part.reader;
-        let body = Box::new(move || {
-            let mut waits = false;
-            while let Ok(ask) = asked.recv() {
-                if waits && matches!(ask, Ask::More) {
-                    continue;
-                }
-                let read = reader.read();
-                waits = matches!(read, Ok(Read::Idle(_) | Read::Drained));
-                let last = !matches!(read, Ok(Read::Piece { .. } | Read::Idle(_) | Read::Drained));
-                let taken = answer.send(read);
-                if last || !taken {
-                    break;
-                }
-            }
-            if let Err(error) = reader.close() {
-                tracing::warn!(%error, "a source did not close well");
-            }
-        });
-        let thread = format!("read {name}");
-        env.spawner.spawn(&thread, body).map_err(|error| LogicError::io("cannot start a thread", &error))?;
-        for _ in 0..AHEAD {
-            // There is room for as many.
-            asks.try_send(Ask::More).ok();
-        }
-        Ok(Part { name, decoder: part.decoder, asks, answers, next_row: 0, idle_until: None, drain: None })
-    }
-
-    fn resume(&mut self) {
-        self.asks.try_send(Ask::Resume).ok();
-        for _ in 1..AHEAD {
-            self.asks.try_send(Ask::More).ok();
-        }
-    }
-
-    fn poll(&mut self, env: &Env, ticks: &Ticks, reporter: &Reporter) -> Polled {
-        if let Some(until) = self.idle_until {
-            if env.clock.now() < until {
-                return Polled::Nothing;
-            }
-            self.idle_until = None;
-            self.resume();
-        }
-        if let Some(tick) = self.drain {
-            if !ticks.progress.is_past(tick) {
-                return Polled::Nothing;
-            }
-            self.drain = None;
-            self.resume();
-        }
-        match self.answers.try_recv() {
-            Ok(Ok(Read::Piece { data, position: _ })) => {
-                self.asks.try_send(Ask::More).ok();
-                Polled::Piece(data)
-            }
-            Ok(Ok(Read::Idle(until))) => {
-                self.idle_until = Some(until);
-                Polled::Nothing
-            }
-            Ok(Ok(Read::Drained)) => {
-                self.drain = Some(ticks.time());
-                Polled::Nothing
-            }
-            Ok(Ok(Read::End)) => Polled::End,
-            Ok(Ok(Read::Abort)) => {
-                reporter.abort();
-                Polled::End
-            }
-            Ok(Err(error)) => {
-                let place = error.place.clone().unwrap_or_else(|| self.name.to_string());
-                reporter.fail(error.at(Some(place)));
-                Polled::End
-            }
-            Err(TryRecvError::Empty) => Polled::Nothing,
-            Err(TryRecvError::Disconnected) => {
-                reporter
-                    .fail(LogicError::internal(format!("the thread that reads {} ended without a word", self.name)));
-                Polled::End
-            }
-        }
-    }
-
-    fn decode(
-        &mut self,
-        data: Piece,
-        meter: &crate::telemetry::meter::StepMeter,
-        out: &mut Emit<'_>,
-    ) -> Result<(), LogicError> {
-        let first_row = self.next_row;
-        let (rows, lines, errors) = match (data, &mut self.decoder) {
-            (Piece::Rows(rows), _) => {
-                self.next_row += rows.num_rows() as u64;
-                (rows, None, Vec::new())
-            }
-            (Piece::Bytes(bytes), Some(decoder)) => {
-                meter.moved(bytes.len() as u64);
-                let decoded = decoder.decode(&bytes).map_err(|error| LogicError::user(error.to_string()))?;
-                self.next_row += u64::from(decoded.line_count);
-                (decoded.rows, decoded.lines, decoded.errors)
-            }
-            (Piece::Bytes(_), None) => return Err(LogicError::internal("a reader of bytes has a decoder")),
-        };
-        meter.took(rows.num_rows() as u64 + errors.len() as u64);
-        let origin = Origin { partition: self.name.clone(), first_row, rows: lines.map(Arc::from) };
-        out.give(0, Batch::new(rows).from_origin(Some(origin)));
-        let letters = errors.into_iter().map(|bad| DeadLetter {
-            kind: Kind::Parse,
-            message: bad.message,
-            partition: Some(self.name.clone()),
-            position: Some(first_row + u64::from(bad.line) + 1),
-            row: serde_json::Value::String(bad.raw).to_string(),
-        });
-        out.fail_letters(letters.collect())
-    }
-}
-
-/// The ticks of a source operator: its time, and which of its ticks are under way.
-struct Ticks {
-    capabilities: Vec<Capability<u64>>,
-    env: Env,
+/// A source operator.
+struct Reading {
+    parts: Vec<Part>,
+    ticks: Ticks,
+    outputs: Vec<Output<u64, Packet>>,
+    clock: Arc<dyn Clock>,
     epochs: Arc<Epochs>,
-    progress: Progress,
-    rows: usize,
-    bytes: usize,
-    /// When the tick's first row was sent.
-    began: Option<Duration>,
-    under_way: VecDeque<(u64, usize)>,
+    reporter: Reporter,
+    row_errors: RowErrors,
+    meter: Arc<StepMeter>,
 }
 
-impl Ticks {
-    fn new(capabilities: Vec<Capability<u64>>, env: Env, epochs: Arc<Epochs>, progress: Progress) -> Self {
-        let mut ticks =
-            Ticks { capabilities, env, epochs, progress, rows: 0, bytes: 0, began: None, under_way: VecDeque::new() };
-        ticks.advance();
-        ticks
-    }
-
-    fn time(&self) -> u64 {
-        self.capabilities.first().map_or(0, |capability| *capability.time())
-    }
-
-    fn sent(&mut self, batch: &Batch) {
-        self.began.get_or_insert_with(|| self.env.clock.elapsed());
-        self.rows += batch.num_rows();
-        self.bytes += batch.byte_size();
-    }
-
-    /// Ends the tick if it is full or old, and the epoch if it is over.
-    fn advance(&mut self) {
-        while self.under_way.front().is_some_and(|&(tick, _)| self.progress.is_past(tick)) {
-            self.under_way.pop_front();
-        }
-        let old = self.began.is_some_and(|began| self.env.clock.elapsed() >= began + TICK_TIME);
-        let now = Tick(self.time());
-        let epoch = self.epochs.current().max(Epoch::FIRST);
-        if epoch > now.epoch() {
-            self.next(Tick::start_of(epoch));
-        } else if old || self.rows >= TICK_ROWS {
-            self.next(now.next());
-        }
-    }
-
-    fn next(&mut self, tick: Tick) {
-        if self.began.take().is_some() {
-            self.under_way.push_back((self.time(), self.bytes));
-        }
-        (self.rows, self.bytes) = (0, 0);
-        for capability in &mut self.capabilities {
-            capability.downgrade(&tick.0);
-        }
-    }
-
-    fn may_send(&mut self) -> bool {
-        if self.rows >= TICK_ROWS {
-            self.advance();
-        }
-        let bytes: usize = self.under_way.iter().map(|(_, bytes)| bytes).sum();
-        !self.capabilities.is_empty() && self.under_way.len() < TICKS && bytes + self.bytes < BYTES
-    }
-
-    /// When `advance` has something to do though nothing comes.
-    fn due(&self) -> Option<Duration> {
-        let tick = self.began.map(|began| (began + TICK_TIME).saturating_sub(self.env.clock.elapsed()));
-        tick.into_iter().chain([self.epochs.remaining()]).min()
+impl Reading {
+    fn is_over(&self) -> bool {
+        self.reporter.is_stopped() || self.epochs.is_draining() || self.parts.is_empty()
     }
 
     fn end(&mut self) {
-        self.capabilities.clear();
+        self.parts.clear();
+        self.ticks.end();
+    }
+
+    /// Hands out what partitions have, some of it. Returns whether there may be more.
+    fn read(&mut self, pace: &mut Pace) -> bool {
+        self.ticks.advance();
+        let mut handled = 0;
+        let mut given = Vec::new();
+        let Reading { parts, ticks, outputs, reporter, row_errors, meter, .. } = self;
+        parts.retain_mut(|part| {
+            while handled < TURN && ticks.may_send() {
+                match part.poll(ticks, reporter) {
+                    Polled::Nothing => return true,
+                    Polled::End => return false,
+                    Polled::Piece(data) => {
+                        handled += 1;
+                        pace.is_busy();
+                        let mut out = Emit::new(&mut given, row_errors);
+                        let done = part.decode(data, meter, &mut out);
+                        for (port, batch) in given.drain(..) {
+                            if port == 0 {
+                                meter.gave(batch.num_rows() as u64);
+                            }
+                            ticks.sent(&batch);
+                            let capability = &ticks.capabilities[port];
+                            outputs[port].activate().give(capability, &mut Packet::from(batch));
+                        }
+                        if let Err(error) = done {
+                            reporter.fail(error);
+                            return false;
+                        }
+                    }
+                }
+            }
+            true
+        });
+        handled >= TURN
+    }
+
+    /// What all partitions wait for; empty if one of them does not wait.
+    fn waits(&self) -> Vec<Wait> {
+        let now = self.clock.now();
+        let waits: Option<Vec<Wait>> = self.parts.iter().map(|part| part.wait(now)).collect();
+        waits.unwrap_or_default()
+    }
+}
+
+/// Who says when readers that wait go on.
+enum Pace {
+    /// The time of the machine.
+    Machine {
+        idle: IdlePart,
+        activator: Activator,
+    },
+    Script(ScriptedSource),
+}
+
+impl Pace {
+    /// Has readers go on whose time has come. Returns whether partitions may be read now.
+    fn may_read(&mut self, reading: &mut Reading) -> bool {
+        let Pace::Script(script) = self else {
+            let now = reading.clock.now();
+            for part in &mut reading.parts {
+                match part.waiting() {
+                    Some(Waiting::Until(until)) if now >= until => part.resume(),
+                    Some(Waiting::Through(tick)) if reading.ticks.progress.is_past(tick) => part.resume(),
+                    _ => {}
+                }
+            }
+            return true;
+        };
+        match script.phase() {
+            Phase::Running => {
+                if let Some(part) = script.released().and_then(|at| reading.parts.get_mut(at)) {
+                    part.resume();
+                }
+                return true;
+            }
+            Phase::Draining(tick) => {
+                // In this order: as soon as all sources have begun the tick the time may move.
+                if reading.ticks.time() < tick {
+                    reading.ticks.advance();
+                    reading.ticks.begin(Tick(tick));
+                }
+                if reading.ticks.progress.is_past(tick - 1) {
+                    script.drained(tick);
+                }
+            }
+            Phase::Settling | Phase::Resting => {}
+        }
+        script.waits(reading.waits());
+        false
+    }
+
+    /// Says that rows come.
+    fn is_busy(&mut self) {
+        if let Pace::Machine { idle, .. } = self {
+            idle.set_idle(false);
+        }
+    }
+
+    /// Says what the source waits for, and has it woken at its time. It is woken by readers' threads, by progress
+    /// downstream and by other sources besides.
+    fn rest(&mut self, reading: &mut Reading) {
+        match self {
+            Pace::Script(script) => script.waits(reading.waits()),
+            Pace::Machine { idle, activator } => {
+                let Reading { parts, ticks, .. } = reading;
+                if parts.iter().any(|part| part.waiting() == Some(Waiting::Through(ticks.time()))) {
+                    // A reader that waits for its rows to be through must not wait for the tick to grow old.
+                    ticks.begin(Tick(ticks.time()).next());
+                }
+                ticks.advance();
+                idle.set_idle(ticks.are_through() && !reading.waits().is_empty());
+                let now = reading.clock.now();
+                let until = |part: &Part| match part.waiting()? {
+                    Waiting::Until(until) => Some(until.since(now)),
+                    Waiting::Through(_) => None,
+                };
+                let due = reading.parts.iter().filter_map(until).chain(reading.ticks.due()).min();
+                if let Some(due) = due {
+                    activator.activate_after(due);
+                }
+            }
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A harness for drivers: flows of closures over partitions in memory, on any number of workers.
 
 use super::build::{BuildCx, Execution, Stream};
-use super::emit::RowErrors;
-use super::env;
+use super::emit::{Emit, RowErrors};
+use super::env::{self, Env};
 use super::epochs::Epochs;
 use super::error::{LogicError, StepError};
 use super::failure::{FailureSlot, Stop};
@@ -10,12 +10,13 @@ use super::idle::IdleClock;
 use super::progress::Progress;
 use super::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer, sink};
 use super::source::{PartReader, Piece, Read, Reader, SourceParts, source};
+use super::stateless::Stateless;
 use super::user_fn::{InstanceCx, RowError};
 use super::writers::Writers;
 use crate::data::batch::Batch;
 use crate::data::ids::{PartitionId, WorkerIndex};
 use crate::data::key::Keys;
-use crate::data::time::Epoch;
+use crate::data::time::{Epoch, Instant};
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use std::sync::{Arc, Mutex};
@@ -27,25 +28,29 @@ pub type Build = dyn for<'s> Fn(&mut BuildCx<'s>) -> Result<Vec<Stream<'s>>, Log
 
 /// Runs a flow to its end; epochs last `epoch`.
 pub fn run(workers: usize, epoch: Duration, build: Arc<Build>) -> Result<(), Stop> {
-    run_on(Config::process(workers), epoch, build)
+    run_on(Config::process(workers), env::real::env(), epoch, build)
+}
+
+/// As [`run`], with a clock that the flow moves, from 0 on.
+pub fn run_scripted(workers: usize, build: Arc<Build>) -> Result<(), Stop> {
+    run_on(Config::process(workers), env::scripted::env(Instant(0)), Duration::from_secs(10), build)
 }
 
 /// As [`run`], but what is exchanged crosses as bytes, as it does between processes.
 pub fn run_in_bytes(workers: usize, epoch: Duration, build: Arc<Build>) -> Result<(), Stop> {
     let communication = CommunicationConfig::ProcessBinary(workers);
-    run_on(Config { communication, worker: Default::default() }, epoch, build)
+    run_on(Config { communication, worker: Default::default() }, env::real::env(), epoch, build)
 }
 
-fn run_on(config: Config, epoch: Duration, build: Arc<Build>) -> Result<(), Stop> {
-    let (execution, done) = start(config, epoch, build);
+fn run_on(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> Result<(), Stop> {
+    let (execution, done) = start(config, env, epoch, build);
     done();
     execution.writers.wait(Duration::from_secs(60));
     execution.failure.get().map_or(Ok(()), Err)
 }
 
 /// Starts a flow; what is returned waits for its end.
-pub fn start(config: Config, epoch: Duration, build: Arc<Build>) -> (Execution, impl FnOnce()) {
-    let env = env::real::env();
+pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (Execution, impl FnOnce()) {
     let execution = Execution {
         flow: "test".into(),
         epochs: Arc::new(Epochs::new(env.clone(), Epoch::FIRST, epoch)),
@@ -76,6 +81,7 @@ pub fn start(config: Config, epoch: Duration, build: Arc<Build>) -> (Execution, 
                 step: "step".into(),
                 meter,
                 row_errors,
+                half: None,
             };
             match build(&mut cx) {
                 Ok(ends) => progress.watch(scope, ends),
@@ -113,6 +119,24 @@ pub fn values(batch: &Batch) -> Vec<i64> {
 pub fn key_by_digit(batch: Batch) -> Batch {
     let keys: StringArray = values(&batch).iter().map(|n| Some((n % 10).to_string())).collect();
     batch.compact().unwrap().with_keys(Some(Keys::new(keys)))
+}
+
+/// Gives all rows the same key.
+pub struct PassKeyed;
+
+impl PassKeyed {
+    /// Rows with that key.
+    pub fn key(rows: RecordBatch) -> Batch {
+        let keys = StringArray::from(vec!["k"; rows.num_rows()]);
+        Batch::keyed(rows, Keys::new(keys))
+    }
+}
+
+impl Stateless for PassKeyed {
+    fn on_batch(&mut self, _: usize, batch: Batch, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        out.give(0, Self::key(batch.compact()?.rows().clone()));
+        Ok(())
+    }
 }
 
 /// Partitions that hand out what a closure makes of the number of the read; `None` ends them.

@@ -114,7 +114,8 @@ pub struct Emitted {
     pub rows: RecordBatch,
     /// The group of each row.
     pub groups: Vec<u32>,
-    /// For each row the input row that it came from. None in `on_notify` and `on_eof`.
+    /// For each row the input row that it came from, never falling and none that failed. None in `on_notify`, `on_eof`
+    /// and `merge`, and from functions that see the rows of a group together.
     pub parents: Option<Vec<u32>>,
     /// The groups whose state is gone at the end of the call; each once.
     pub discarded: Vec<u32>,

@@ -10,10 +10,10 @@ use chrono::{DateTime, FixedOffset, NaiveTime};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
-/// 0001-01-01T00:00:00Z.
-const FIRST: i64 = -62_135_596_800 * MICROS_PER_SECOND;
-/// 9999-12-31T23:59:59.999999Z.
-const LAST: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
+/// The first instant that is read: 0001-01-01T00:00:00Z.
+pub const FIRST: i64 = -62_135_596_800 * MICROS_PER_SECOND;
+/// The last instant that is read: 9999-12-31T23:59:59.999999Z.
+pub const LAST: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
 
 /// Reads `2022-01-02T03:04:05.123456Z`.
 ///

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 
 /// Whether values of a type have a text form.
-pub(super) fn is_writable(ty: &Type) -> bool {
+pub(crate) fn is_writable(ty: &Type) -> bool {
     !matches!(ty, Type::Binary | Type::List(_) | Type::Struct(_) | Type::Other(_))
 }
 
@@ -17,7 +17,7 @@ pub(super) fn is_writable(ty: &Type) -> bool {
 ///
 /// # Errors
 /// Arrow cannot make the column, which means that it has too many bytes.
-pub(super) fn write(column: &ArrayRef, ty: &Type) -> Result<StringArray, ArrowError> {
+pub(crate) fn write(column: &ArrayRef, ty: &Type) -> Result<StringArray, ArrowError> {
     Ok(match ty {
         Type::String | Type::Json => column.as_string().clone(),
         Type::Timestamp => {

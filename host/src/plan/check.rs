@@ -145,7 +145,7 @@ fn check_step(
         line: text[..step.span.start.min(text.len())].matches('\n').count() + 1,
         ups: ups.into_iter().map(|(up, _)| up).collect(),
         ports,
-        build: checked.build,
+        build: checked.build.into(),
         on_error,
         max_errors: step.max_errors,
         error_port,

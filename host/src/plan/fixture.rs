@@ -27,7 +27,7 @@ fn step(id: &str, op: &'static str, line: usize, ports: Vec<(&'static str, Strea
         line,
         ups: Vec::new(),
         ports: ports.into_iter().map(|(name, ty)| PlannedPort { name, ty }).collect(),
-        build: Box::new(Nothing),
+        build: std::sync::Arc::new(Nothing),
         on_error: OnError::Fail,
         max_errors: None,
         error_port: None,

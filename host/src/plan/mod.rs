@@ -42,7 +42,7 @@ pub struct PlannedStep {
     pub ups: Vec<PlannedUp>,
     /// The output ports in order; `errors`, where the step has it, is the last.
     pub ports: Vec<PlannedPort>,
-    pub build: Box<dyn BuildStep>,
+    pub build: Arc<dyn BuildStep>,
     pub on_error: OnError,
     pub max_errors: Option<u64>,
     /// The index of the port `errors`.

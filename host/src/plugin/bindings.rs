@@ -11,7 +11,7 @@ mod generated {
     });
 }
 
-pub(super) use generated::exports::wxhost::plugin::{fold, functions, sink, source, transform};
+pub(super) use generated::exports::wxhost::plugin::{fold, functions, sink, source, stateful, transform};
 pub(super) use generated::wxhost::plugin::{host, types};
 
 /// `types.batch` and what it is made of, borrowed. The shapes are checked against the component's when a function is

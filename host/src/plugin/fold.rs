@@ -6,6 +6,7 @@ use super::identify::Interface;
 use super::instance::Guest;
 use super::open::{self, Target};
 use super::schema::{self, Visible};
+use super::states;
 use super::validate::{self, Lie, lie};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::{Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, RowError};
@@ -13,9 +14,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 use wasmtime::component::TypedFunc;
-
-/// How much of encoded states is handed over in one call of `restore`.
-const RESTORED: usize = 32 << 20;
 
 /// Opens a fold in a throw-away instance.
 ///
@@ -139,16 +137,10 @@ impl FoldFn for Fold {
     }
 
     fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
-        assert_eq!(groups.len(), states.len(), "every group has a state");
         self.measured(|fold| {
-            let mut from = 0;
-            while from < groups.len() {
-                let (count, packed) = pack(&states[from..])?;
-                let groups = &groups[from..from + count];
-                fold.guest.ask(|store| fold.calls.call_restore(store, fold.handle, groups, &packed))?;
-                from += count;
-            }
-            Ok(())
+            states::in_calls(groups, states, |groups, states| {
+                fold.guest.ask(|store| fold.calls.call_restore(store, fold.handle, groups, states))
+            })
         })
     }
 
@@ -164,38 +156,4 @@ fn check(finished: fold::Finished, groups: usize, output: &SchemaRef) -> Result<
         return lie!("{} rows for {groups} groups of which {} failed", rows.num_rows(), errors.len());
     }
     Ok(Finished { rows, errors })
-}
-
-/// Puts the first states together, as many as may go over in one call and at least one.
-fn pack(states: &[Vec<u8>]) -> Result<(usize, types::VarSize), LogicError> {
-    let mut packed = types::VarSize { offsets: vec![0], data: Vec::new() };
-    for state in states {
-        if packed.offsets.len() > 1 && packed.data.len() + state.len() > RESTORED {
-            break;
-        }
-        packed.data.extend(state);
-        let end = i32::try_from(packed.data.len());
-        packed.offsets.push(end.map_err(|_| LogicError::user("the state of a key is larger than 2 GiB"))?);
-    }
-    Ok((packed.offsets.len() - 1, packed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_are_restored_in_calls_of_bounded_size() {
-        let half = vec![0; RESTORED / 2];
-        let states = [half.clone(), half.clone(), vec![1], vec![0; RESTORED + 1], vec![2]];
-        let mut counts = Vec::new();
-        let mut from = 0;
-        while from < states.len() {
-            let (count, packed) = pack(&states[from..]).unwrap();
-            assert_eq!(*packed.offsets.last().unwrap() as usize, packed.data.len());
-            counts.push(count);
-            from += count;
-        }
-        assert_eq!(counts, [2, 1, 1, 1]);
-    }
 }

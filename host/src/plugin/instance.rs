@@ -1,6 +1,6 @@
 //! Components that are ready to run, and their live instances: one store for each worker and step.
 
-use super::bindings::{fold, functions, host, sink, source, transform};
+use super::bindings::{fold, functions, host, sink, source, stateful, transform};
 use super::engine::{self, Calling, Engines};
 use super::failure::{self, Circumstances};
 use super::identify::Interface;
@@ -38,6 +38,7 @@ pub(super) struct Compiled {
     pub(super) functions: functions::GuestIndices,
     pub(super) transform: Option<transform::GuestIndices>,
     pub(super) fold: Option<fold::GuestIndices>,
+    pub(super) stateful: Option<stateful::GuestIndices>,
     pub(super) source: Option<source::GuestIndices>,
     pub(super) sink: Option<sink::GuestIndices>,
 }
@@ -63,6 +64,7 @@ impl Compiled {
             functions: functions::GuestIndices::new(&pre)?,
             transform: offers(Interface::Transform).then(|| transform::GuestIndices::new(&pre)).transpose()?,
             fold: offers(Interface::Fold).then(|| fold::GuestIndices::new(&pre)).transpose()?,
+            stateful: offers(Interface::Stateful).then(|| stateful::GuestIndices::new(&pre)).transpose()?,
             source: offers(Interface::Source).then(|| source::GuestIndices::new(&pre)).transpose()?,
             sink: offers(Interface::Sink).then(|| sink::GuestIndices::new(&pre)).transpose()?,
             plugin,

@@ -6,7 +6,7 @@ use super::identify::{self, Interface, refusal};
 use super::instance::{Compiled, Guest};
 use super::open::{self, Target};
 use super::wasi::Allow;
-use super::{fold, sink, source, transform};
+use super::{fold, sink, source, stateful, transform};
 use crate::catalog::function::{FunctionError, FunctionInfo, FunctionKind, FunctionLibrary, StepLimits};
 use crate::dataflow::env::Env;
 use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
@@ -265,8 +265,8 @@ impl FunctionLibrary for Library {
         config: &str,
         limits: &StepLimits,
     ) -> Result<OpenStateful, FunctionError> {
-        let _ = (input, self.target_of(Interface::Stateful, reference, config, limits)?);
-        Err(refusal(format!("function \"{reference}\" is stateful, which is not served yet"), "use a fold"))
+        let target = self.target_of(Interface::Stateful, reference, config, limits)?;
+        stateful::open(target, input).map_err(|error| open::refused(error, Some(input)))
     }
 
     fn open_source(&self, reference: &str, config: &str, limits: &StepLimits) -> Result<OpenSource, FunctionError> {

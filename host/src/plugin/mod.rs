@@ -13,6 +13,8 @@ pub mod project;
 mod schema;
 mod sink;
 mod source;
+mod stateful;
+mod states;
 mod transform;
 mod validate;
 pub mod wasi;

@@ -7,9 +7,10 @@ use super::wasi::{Allow, AllowDir};
 use crate::catalog::function::{FunctionKind, FunctionLibrary, StepLimits};
 use crate::data::ids::WorkerIndex;
 use crate::data::schema::schema_of;
+use crate::data::time::Instant;
 use crate::dataflow::env::real;
 use crate::dataflow::error::{Domain, LogicError};
-use crate::dataflow::user_fn::{Applied, InstanceCx, Polled};
+use crate::dataflow::user_fn::{Applied, Emitted, InstanceCx, Polled, RowError, StatefulFn};
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use std::path::{Path, PathBuf};
@@ -102,7 +103,7 @@ fn functions_are_found_by_name_and_others_suggested() {
         (
             "odd.sun",
             "plugin \"odd\" has no function \"sun\"",
-            "did you mean \"Sum\"? its functions: echo, evens, odd, odd_flat, Sum, numbers, picky",
+            "did you mean \"Sum\"? its functions: echo, evens, odd, odd_flat, Sum, Running, numbers, picky",
         ),
     ] {
         let error = library.find(reference).unwrap_err();
@@ -111,7 +112,7 @@ fn functions_are_found_by_name_and_others_suggested() {
     let error = library.open_fold("odd.echo", &schema(), "", &limits()).err().unwrap();
     assert_eq!(error.message, "function \"odd.echo\" is a map, and here a fold is wanted");
     let description = library.describe("odd").unwrap();
-    assert_eq!(description.functions.len(), 7);
+    assert_eq!(description.functions.len(), 8);
     assert_eq!(description.digest, blake3::hash(&std::fs::read(&*COMPONENT).unwrap()).to_hex().to_string());
     assert!(description.imports.contains(&"wxhost:plugin/host@0.1.0".to_owned()));
     assert!(description.exports.contains(&"wxhost:plugin/fold@0.1.0".to_owned()));
@@ -316,6 +317,70 @@ fn a_fold_keeps_merges_and_restores_its_groups() {
     assert_eq!(other.finish(&[0, 3]).unwrap().rows, numbers(&[7, 15]));
 }
 
+fn running(config: &str) -> Box<dyn StatefulFn> {
+    let open = library().open_stateful("odd.Running", &schema(), config, &limits()).unwrap();
+    open.factory.instantiate(&cx()).unwrap()
+}
+
+#[test]
+fn a_stateful_function_keeps_its_groups_and_says_what_came_of_what() {
+    let open = library().open_stateful("odd.Running", &schema(), "", &limits()).unwrap();
+    assert_eq!((open.output.as_ref(), &open.reads[..], open.state_version), (schema().as_ref(), &[0][..], 1));
+    let mut function = running("");
+    let Emitted { rows, groups, parents, discarded, errors } =
+        function.on_batch(&[4, 0, 4, 2, 2], &numbers(&[1, 10, 2, -3, 0]), Instant(100)).unwrap();
+    assert_eq!((rows, groups), (numbers(&[101, 110, 203]), vec![4, 0, 4]));
+    assert_eq!((parents, discarded), (Some(vec![0, 1, 2]), vec![2]));
+    assert_eq!(errors, [RowError { row: 3, message: "-3 is negative".to_owned() }]);
+
+    assert_eq!(function.notify_at(&[0, 2, 4]).unwrap(), [Some(Instant(110)), None, Some(Instant(203))]);
+    let states = function.snapshot(&[0, 4]).unwrap();
+    assert_eq!(states, [110_i64.to_le_bytes(), 203_i64.to_le_bytes()]);
+    let woken = function.on_notify(&[4, 0], Instant(1)).unwrap();
+    assert_eq!((woken.rows, woken.groups, woken.parents), (numbers(&[204, 111]), vec![4, 0], None));
+    let merged = function.merge(&[0], &[4], Instant(1)).unwrap();
+    assert_eq!((merged.rows, merged.groups), (numbers(&[313]), vec![0]));
+    let ended = function.on_eof(&[0], Instant(1)).unwrap();
+    assert_eq!((ended.rows, ended.discarded), (numbers(&[]), vec![0]));
+    assert_eq!(ended.errors, [RowError { row: 0, message: "odd".to_owned() }]);
+
+    let mut other = open.factory.instantiate(&cx()).unwrap();
+    other.restore(&[3, 1], &states).unwrap();
+    other.release(&[1]).unwrap();
+    assert_eq!(other.notify_at(&[3, 1]).unwrap(), [Some(Instant(110)), None]);
+}
+
+#[test]
+fn a_stateful_function_that_lies_is_told_of_by_function_and_lie() {
+    type Call = fn(&mut dyn StatefulFn) -> Result<(), LogicError>;
+    let on_batch: Call = |it| it.on_batch(&[7, 8, 9], &numbers(&[1, 2, 3]), Instant(0)).map(drop);
+    for (config, call, expected) in [
+        ("few-groups", on_batch, "3 rows and 2 groups"),
+        ("few-parents", on_batch, "3 rows and 2 `parents`"),
+        ("falls", on_batch, "`parents` that go from 2 to 1"),
+        ("far", on_batch, "a parent 3 of 3 rows"),
+        ("other-group", on_batch, "a row of group 8 from row 0, which is of group 7"),
+        ("unknown-group", on_batch, "a row of group 4, which was not handed in"),
+        ("error", on_batch, "rows from row 1, and an error for it"),
+        ("late-error", on_batch, "an error for row 3 of 3"),
+        ("unknown-discard", on_batch, "that it discarded group 5, which was not handed in"),
+        ("twice", on_batch, "that it discarded group 7 twice"),
+        ("type", on_batch, "column \"x\": int32 values, but its type is int64"),
+        ("parents", |it| it.on_notify(&[7], Instant(0)).map(drop), "`parents` from a call without rows"),
+        ("few-times", |it| it.notify_at(&[7, 8]).map(drop), "1 times for 2 groups"),
+    ] {
+        let mut function = running(config);
+        let error = call(&mut *function).unwrap_err();
+        let message = format!("function \"odd.Running\" broke the plugin contract: it returned {expected}");
+        assert_eq!((error.message, error.domain), (message, Domain::Plugin), "{config}");
+        assert!(on_batch(&mut *function).unwrap_err().message.ends_with("cannot be called again after it failed"));
+    }
+    let emitted = running("no-parents").on_batch(&[7, 8, 9], &numbers(&[1, 2, 3]), Instant(0)).unwrap();
+    assert_eq!((emitted.groups, emitted.parents), (vec![7, 8, 9], None));
+    let error = library().open_stateful("odd.Running", &schema(), "version", &limits()).err().unwrap();
+    assert!(error.message.ends_with("the state version 0 for a stateful function; they start at 1"));
+}
+
 #[test]
 fn a_source_is_read_part_by_part_and_resumes() {
     let library = library();
@@ -336,7 +401,7 @@ fn a_source_is_read_part_by_part_and_resumes() {
     });
     let mut part = open.factory.build_part(&cx, "a", Some(&position)).unwrap();
     assert!(matches!(part.next_batch(3).unwrap(), Polled::Rows(rows) if rows == numbers(&[3])));
-    assert!(matches!(part.next_batch(3).unwrap(), Polled::Idle(crate::data::time::Instant(77))));
+    assert!(matches!(part.next_batch(3).unwrap(), Polled::Idle(Instant(77))));
     assert!(matches!(part.next_batch(3).unwrap(), Polled::End));
     assert!(open.factory.build_part(&cx, "c", None).is_err());
 }

@@ -27,6 +27,22 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> (Option<Spec>,
     (spec, problems)
 }
 
+/// Reads a file that has tests only, each a `[[test]]`; `env` gives the values of environment variables.
+///
+/// # Errors
+/// All that is wrong.
+pub fn parse_tests(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Spanned<Table>>, Diagnostics> {
+    let mut table = toml::parse(text)?;
+    let mut problems = variables::expand(&mut table, text, env);
+    let tests = table.remove("test").and_then(|entry| tables(entry, true, &mut problems)).unwrap_or_default();
+    for entry in table {
+        let error = DeError::unknown_key(&entry.key, ["test"].into_iter());
+        let message = format!("{} in a file of tests", error.message);
+        problems.push(Diagnostic::new("unknown-key", message).at(entry.key_span.clone()).maybe_help(error.help));
+    }
+    problems.into_result(tests)
+}
+
 /// Says whether a text can name a flow, a plugin, a step or a port: ASCII letters, digits, `_` and `-`.
 pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))

@@ -28,9 +28,9 @@ use std::ops::Range;
 
 pub use de::Reader;
 pub use error::{DeError, Fault};
-pub use grammar::{is_name, parse};
+pub use grammar::{is_name, parse, parse_tests};
 pub use node::{Entry, Node, Table, Value};
-pub use read::{fields_of, read};
+pub use read::{fields_of, read, read_both};
 use serde::Deserialize;
 pub use spanned::Spanned;
 pub use units::{DurationText, Size, TimestampText};

@@ -16,13 +16,52 @@ use crate::diag::{Diagnostic, Diagnostics};
 /// `span` is where the table stands, `what` names it in messages (`step "paid"`). A struct with `flatten` does not tell
 /// its keys, so that unknown ones are left to its `deny_unknown_fields`.
 pub fn read<T: DeserializeOwned>(table: &Table, span: Range<usize>, what: &str) -> Result<T, Diagnostics> {
-    let mut problems = Diagnostics::new();
-    if let Some(fields) = fields_of::<T>() {
-        for entry in table.iter().filter(|entry| !fields.contains(&entry.key.as_str())) {
-            let error = DeError::unknown_key(&entry.key, fields.iter().copied());
-            problems.push(diagnostic(DeError { span: Some(entry.key_span.clone()), ..error }, &span, what));
+    let unknown = match fields_of::<T>() {
+        Some(fields) => unknown_keys(table, fields, &span, what),
+        None => Diagnostics::new(),
+    };
+    read_known(table, &span, what, unknown)
+}
+
+/// Reads a table as two structs; a key is known if it is one of either. Problems are reported as by [`read`].
+pub fn read_both<A: DeserializeOwned, B: DeserializeOwned>(
+    table: &Table,
+    span: Range<usize>,
+    what: &str,
+) -> Result<(A, B), Diagnostics> {
+    let fields: Vec<&str> = [fields_of::<A>(), fields_of::<B>()].into_iter().flatten().flatten().copied().collect();
+    let mut problems = unknown_keys(table, &fields, &span, what);
+    let unknown = problems.len();
+    let first = read_known(table, &span, what, problems.clone());
+    let second = read_known(table, &span, what, problems.clone());
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (first, second) => {
+            // Each has the unknown keys first.
+            let own = |found: Diagnostics| found.into_iter().skip(unknown);
+            problems.extend(first.err().into_iter().flat_map(own));
+            problems.extend(second.err().into_iter().flat_map(own));
+            Err(problems)
         }
     }
+}
+
+fn unknown_keys(table: &Table, fields: &[&str], span: &Range<usize>, what: &str) -> Diagnostics {
+    let mut problems = Diagnostics::new();
+    for entry in table.iter().filter(|entry| !fields.contains(&entry.key.as_str())) {
+        let error = DeError::unknown_key(&entry.key, fields.iter().copied());
+        problems.push(diagnostic(DeError { span: Some(entry.key_span.clone()), ..error }, span, what));
+    }
+    problems
+}
+
+/// Reads a table as a struct, whatever other keys it has; `problems` are those found before.
+fn read_known<T: DeserializeOwned>(
+    table: &Table,
+    span: &Range<usize>,
+    what: &str,
+    mut problems: Diagnostics,
+) -> Result<T, Diagnostics> {
     // serde stops at the first wrong value: it is set aside, and the others are looked at.
     let mut rest = Cow::Borrowed(table);
     loop {
@@ -35,7 +74,7 @@ pub fn read<T: DeserializeOwned>(table: &Table, span: Range<usize>, what: &str) 
         let follows = missing && !problems.is_empty();
         let key = error.path.first().filter(|key| rest.get(key).is_some()).cloned();
         if !follows {
-            problems.push(diagnostic(error, &span, what));
+            problems.push(diagnostic(error, span, what));
         }
         match key {
             Some(key) => {

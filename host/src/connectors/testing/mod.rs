@@ -1,22 +1,19 @@
 //! `testing`: rows and events of a script.
 
+mod reader;
 mod script;
 
-use super::format::{SourceFormat, rows_format};
+use super::format::rows_format;
 use super::paths;
 use crate::catalog::connector::{CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
-use crate::data::ids::PartitionId;
-use crate::dataflow::env::Env;
-use crate::dataflow::error::LogicError;
-use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
-use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::Diagnostics;
 use crate::spec::{Node, Spanned, Value};
-use script::Item;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+
+pub use reader::{Pacing, Script};
+pub use script::{Item, of_nodes, of_text, wrong};
 
 /// The connector `testing`.
 pub(super) struct Testing;
@@ -30,17 +27,6 @@ struct Args {
     pacing: Pacing,
 }
 
-/// When the next batch is handed out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Pacing {
-    /// As soon as it is asked for.
-    #[default]
-    Free,
-    /// When the one before is through the whole flow.
-    Drained,
-}
-
 impl Connector for Testing {
     fn name(&self) -> &'static str {
         "testing"
@@ -52,11 +38,14 @@ impl Connector for Testing {
 The script stands in the flow, or in a file of JSON lines. Besides rows it has events, tables with one key:
 
 - `{ \"@pause\" = \"2s\" }`: nothing comes for so long.
-- `{ \"@now\" = \"2024-01-01T00:00:10Z\" }`: it is this time now. Needs a clock that can be set, which tests have.
+- `{ \"@now\" = \"2024-01-01T00:00:10Z\" }`: nothing comes before this time. Needs a clock that the flow moves, as that of
+  `wxhost test`.
 - `{ \"@end\" = true }`: the input ends here for this execution; one that resumes goes on behind it.
-- `{ \"@abort\" = true }`: the execution ends as in a crash; one that resumes goes on.
+- `{ \"@abort\" = true }`: the execution ends as in a crash, once; one that resumes goes on.
 
-With a clock that can be set, pauses move it and take no time; it moves when all rows before are through the flow.
+In `wxhost test` time is the script's, and pauses take none. It stands still while anything is under way. When all
+sources wait and everything before is through the flow, it goes on to the earliest time that a step or a source waits
+for. There, steps come first; then the first of the sources whose time has come goes on alone until it waits again.
 
 Arguments:
 
@@ -85,10 +74,12 @@ source = { testing = [{ user = \"ann\", value = 1.5 }, { \"@pause\" = \"1s\" }, 
                 let path = Spanned::new(args.testing.span.clone(), path.clone());
                 let file = paths::text_file(cx, &path)?;
                 let text = std::fs::read_to_string(&file).map_err(|error| paths::refused(cx, &path, &error))?;
-                (path.value.clone(), script::of_text(cx, &path, &text)?)
+                (path.value.clone(), script::of_text(&cx.what(), &path, &text)?)
             }
-            Value::Array(nodes) => ("script".to_owned(), script::of_nodes(cx, nodes)?),
-            other => return Err(script::wrong(cx, &args.testing.span, &format!("is {}", other.describe())).into()),
+            Value::Array(nodes) => ("script".to_owned(), script::of_nodes(&cx.what(), nodes)?),
+            other => {
+                return Err(script::wrong(&cx.what(), &args.testing.span, &format!("is {}", other.describe())).into());
+            }
         };
         let mut rows = String::new();
         for item in &items {
@@ -101,104 +92,7 @@ source = { testing = [{ user = \"ann\", value = 1.5 }, { \"@pause\" = \"1s\" }, 
         let format = rows_format(cx, args.schema, &name, rows.as_bytes(), &mut notes)?;
         let down = StreamType::unkeyed(format.schema());
         let batch_size = args.batch_size.map_or(1, NonZeroUsize::get);
-        let source = TestingSource { name, items: items.into(), format, batch_size, pacing: args.pacing };
-        Ok(CheckedSource { down, parts: Box::new(source), notes })
-    }
-}
-
-struct TestingSource {
-    name: String,
-    items: Arc<[Item]>,
-    format: SourceFormat,
-    batch_size: usize,
-    pacing: Pacing,
-}
-
-impl SourceParts for TestingSource {
-    fn list(&self) -> Result<Vec<PartitionId>, LogicError> {
-        Ok(vec![self.name.as_str().into()])
-    }
-
-    fn open(&self, cx: &InstanceCx, _part: &PartitionId, position: Option<&[u8]>) -> Result<PartReader, LogicError> {
-        if cx.env.script.is_none() && self.items.iter().any(|item| matches!(item, Item::Now(_))) {
-            let message =
-                format!("{} sets the clock with \"@now\", and this execution has that of the machine", self.name);
-            return Err(LogicError::user(message).help("run it as a test, or write \"@pause\" in its place"));
-        }
-        let next = usize::try_from(super::blocks::position(position)?).unwrap_or(usize::MAX);
-        let reader = ScriptReader {
-            items: self.items.clone(),
-            next,
-            is_resumed: position.is_some(),
-            batch_size: self.batch_size,
-            pacing: self.pacing,
-            env: cx.env.clone(),
-            undrained: false,
-        };
-        Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
-    }
-}
-
-struct ScriptReader {
-    items: Arc<[Item]>,
-    next: usize,
-    is_resumed: bool,
-    batch_size: usize,
-    pacing: Pacing,
-    env: Env,
-    /// Whether rows were handed out since the flow was last known to be empty.
-    undrained: bool,
-}
-
-impl ScriptReader {
-    fn rows(&mut self) -> Read {
-        let mut bytes = Vec::new();
-        let rows = self.items[self.next..].iter().map_while(|item| match item {
-            Item::Row(row) => Some(row),
-            _ => None,
-        });
-        for row in rows.take(self.batch_size) {
-            bytes.extend_from_slice(row.as_bytes());
-            bytes.push(b'\n');
-            self.next += 1;
-        }
-        self.undrained = true;
-        Read::Piece { data: Piece::Bytes(bytes), position: self.position().to_le_bytes().to_vec() }
-    }
-
-    /// Where an execution that resumes goes on: behind an end that comes before other rows.
-    fn position(&self) -> u64 {
-        let events = self.items[self.next..].iter().take_while(|item| !matches!(item, Item::Row(_)));
-        let end = events.enumerate().filter(|(_, item)| matches!(item, Item::End | Item::Abort)).last();
-        (self.next + end.map_or(0, |(at, _)| at + 1)) as u64
-    }
-}
-
-impl Reader for ScriptReader {
-    fn read(&mut self) -> Result<Read, LogicError> {
-        while let Some(item) = self.items.get(self.next) {
-            let moves_clock = matches!(item, Item::Pause(_) | Item::Now(_)) && self.env.script.is_some();
-            let waits = moves_clock || self.pacing == Pacing::Drained && matches!(item, Item::Row(_));
-            if waits && self.undrained {
-                self.undrained = false;
-                return Ok(Read::Drained);
-            }
-            match (item, &self.env.script) {
-                (Item::Row(_), _) => return Ok(self.rows()),
-                (Item::End, _) => return Ok(Read::End),
-                // Whoever resumes would else crash for ever.
-                (Item::Abort, _) if !self.is_resumed => return Ok(Read::Abort),
-                (Item::Pause(pause), Some(script)) => script.advance(*pause),
-                (Item::Now(now), Some(script)) => script.set(*now),
-                (Item::Pause(pause), None) => {
-                    let until = self.env.clock.now().after(*pause);
-                    self.next += 1;
-                    return Ok(Read::Idle(until));
-                }
-                (Item::Abort | Item::Now(_), _) => {}
-            }
-            self.next += 1;
-        }
-        Ok(Read::End)
+        let script = Script::new(name, items.into(), format, batch_size, args.pacing);
+        Ok(CheckedSource { down, parts: Box::new(script), notes })
     }
 }

@@ -1,6 +1,5 @@
 //! Reads scripts: rows as JSON, and events between them.
 
-use crate::catalog::cx::ConnectorCx;
 use crate::data::time::Instant;
 use crate::diag::{Diagnostic, Diagnostics, suggest};
 use crate::spec::{DurationText, Node, Spanned, TimestampText, Value};
@@ -9,22 +8,26 @@ use std::time::Duration;
 
 /// A part of a script.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Item {
+pub enum Item {
     /// A line of JSON.
     Row(String),
+    /// Nothing comes for so long.
     Pause(Duration),
+    /// Nothing comes before this time.
     Now(Instant),
+    /// The input ends here for this execution.
     End,
+    /// The execution ends as in a crash.
     Abort,
 }
 
 const EVENTS: [&str; 4] = ["@pause", "@now", "@end", "@abort"];
 
-/// Reads a script that stands in the flow.
+/// Reads a script that stands in the flow: an item for each node. `what` it is the script of is for messages.
 ///
 /// # Errors
 /// All events that are wrong.
-pub(super) fn of_nodes(cx: &ConnectorCx<'_>, nodes: &[Node]) -> Result<Vec<Item>, Diagnostics> {
+pub fn of_nodes(what: &str, nodes: &[Node]) -> Result<Vec<Item>, Diagnostics> {
     let mut problems = Diagnostics::new();
     let mut items = Vec::new();
     for node in nodes {
@@ -34,7 +37,7 @@ pub(super) fn of_nodes(cx: &ConnectorCx<'_>, nodes: &[Node]) -> Result<Vec<Item>
         };
         match item(&row, || row.to_string()) {
             Ok(item) => items.push(item),
-            Err(message) => problems.push(wrong(cx, &node.span, &message)),
+            Err(message) => problems.push(wrong(what, &node.span, &message)),
         }
     }
     problems.into_result(items)
@@ -44,7 +47,7 @@ pub(super) fn of_nodes(cx: &ConnectorCx<'_>, nodes: &[Node]) -> Result<Vec<Item>
 ///
 /// # Errors
 /// All events that are wrong.
-pub(super) fn of_text(cx: &ConnectorCx<'_>, path: &Spanned<String>, text: &str) -> Result<Vec<Item>, Diagnostics> {
+pub fn of_text(what: &str, path: &Spanned<String>, text: &str) -> Result<Vec<Item>, Diagnostics> {
     let mut problems = Diagnostics::new();
     let mut items = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -53,7 +56,7 @@ pub(super) fn of_text(cx: &ConnectorCx<'_>, path: &Spanned<String>, text: &str) 
             Ok(item) => items.push(item),
             Err(message) => {
                 let message = format!("line {} of {:?}: {message}", number + 1, path.value);
-                problems.push(wrong(cx, &path.span, &message));
+                problems.push(wrong(what, &path.span, &message));
             }
         }
     }
@@ -61,8 +64,8 @@ pub(super) fn of_text(cx: &ConnectorCx<'_>, path: &Spanned<String>, text: &str) 
 }
 
 /// Says what is wrong with a script.
-pub(super) fn wrong(cx: &ConnectorCx<'_>, span: &Range<usize>, message: &str) -> Diagnostic {
-    let message = format!("script of {}: {message}", cx.what());
+pub fn wrong(what: &str, span: &Range<usize>, message: &str) -> Diagnostic {
+    let message = format!("script of {what}: {message}");
     let help =
         "a script is an array of rows and events, such as [{ a = 1 }, { \"@pause\" = \"1s\" }], or the path of a file";
     Diagnostic::new("wrong-script", message).at(span.clone()).help(help)

@@ -3,6 +3,7 @@
 mod keyed;
 mod registry;
 mod stateless;
+mod windows;
 
 use super::testing::{Bench, table};
 use crate::catalog::function::FunctionKind;

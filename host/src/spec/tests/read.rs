@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::super::{DurationText, Node, Size, Spanned, TimestampText, Value, fields_of, read, toml};
+use super::super::{DurationText, Node, Size, Spanned, TimestampText, Value, fields_of, read, read_both, toml};
 use crate::diag::Diagnostics;
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -405,4 +405,36 @@ fn every_wrong_value_is_reported_and_no_key_that_it_seems_to_miss() {
           |         ^
     "#]],
     );
+}
+
+#[derive(Debug, Deserialize)]
+struct Own {
+    by: String,
+    emit: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Shared {
+    late: Option<bool>,
+    emit: Option<String>,
+}
+
+fn both(text: &str) -> Result<(Own, Shared), Vec<String>> {
+    let table = toml::parse(text).unwrap();
+    read_both(&table, 0..0, "step \"a\"").map_err(|problems| problems.iter().map(|it| it.message.clone()).collect())
+}
+
+#[test]
+fn a_table_is_read_as_two_structs() {
+    let (own, shared) = both("by = \"x\"\nemit = \"y\"\nlate = true").unwrap();
+    assert_eq!((own.by.as_str(), own.emit.as_deref()), ("x", Some("y")));
+    assert_eq!((shared.late, shared.emit.as_deref()), (Some(true), Some("y")));
+    let problems = both("lat = 1\nlate = 2\nbuy = 3").unwrap_err();
+    let wanted = [
+        "unknown key \"lat\" in step \"a\"",
+        "unknown key \"buy\" in step \"a\"",
+        "\"late\" of step \"a\": expected true or false, found an integer 2",
+    ];
+    assert_eq!(problems, wanted);
+    assert_eq!(both("late = true").unwrap_err(), ["missing key \"by\" in step \"a\""]);
 }
