@@ -1,9 +1,9 @@
 //! `aggregate_running`: counts, sums and the like of the rows of a key so far.
 
 use super::aggregate::{Aggregate, Aggregates, aggregate_doc, parse, schema, values_doc};
-use super::alarms::Alarms;
 use super::columns::{Extension, all_but};
 use super::groups::Groups;
+use super::ttl::Ttl;
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Operator, StreamType};
 use crate::data::batch::Batch;
@@ -95,11 +95,10 @@ impl BuildStep for RunningStep {
     fn build<'s>(&self, cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
         let running = Running {
             extension: self.extension.clone(),
-            ttl: self.ttl,
+            ttl: self.ttl.map(Ttl::new),
             groups: Groups::default(),
             found: Vec::new(),
             states: Aggregates::new(&self.aggregates)?,
-            ends: Alarms::default(),
         };
         Ok(keyed(cx, ups, std::slice::from_ref(&self.input), 1, running))
     }
@@ -107,19 +106,18 @@ impl BuildStep for RunningStep {
 
 struct Running {
     extension: Extension,
-    ttl: Option<Duration>,
+    ttl: Option<Ttl>,
     groups: Groups,
     /// The groups of a batch's rows.
     found: Vec<u32>,
     states: Aggregates,
-    /// When groups are forgotten.
-    ends: Alarms,
 }
 
 impl Running {
     /// Ends the keys whose last row came too long ago.
     fn forget(&mut self, now: Instant) -> Result<(), LogicError> {
-        let ended = self.ends.due(now);
+        let Some(ttl) = &mut self.ttl else { return Ok(()) };
+        let ended = ttl.due(now);
         self.states.release(&ended)?;
         self.groups.release(&ended);
         Ok(())
@@ -132,8 +130,8 @@ impl Keyed for Running {
         self.forget(now)?;
         let batch = batch.compact()?;
         self.groups.intern(batch.keys().expect("the upstream is keyed"), None, &mut self.found);
-        if let Some(ttl) = self.ttl {
-            self.found.iter().for_each(|&group| self.ends.set(group, Some(now.after(ttl))));
+        if let Some(ttl) = &mut self.ttl {
+            ttl.touch(&self.found, now);
         }
         let running = self.states.running(&self.found, batch.rows())?;
         out.fail(&batch, &running.errors)?;
@@ -149,7 +147,7 @@ impl Keyed for Running {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        self.ends.next()
+        self.ttl.as_ref().and_then(Ttl::next)
     }
 
     fn on_wake(&mut self, now: Instant, _out: &mut Emit<'_>) -> Result<(), LogicError> {

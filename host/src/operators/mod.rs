@@ -13,6 +13,7 @@ mod columns;
 mod count_final;
 mod distinct;
 mod enrich_cached;
+mod event_time;
 mod extreme;
 mod extreme_final;
 mod extreme_window;
@@ -25,11 +26,13 @@ mod fold_window;
 mod groups;
 mod input;
 mod inspect;
+mod join;
 mod key_on;
 mod key_rm;
 mod keying;
 mod map;
 mod merge;
+mod order;
 mod output;
 mod parse;
 mod raises;
@@ -43,7 +46,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timeline;
+mod times;
 mod transform;
+mod ttl;
 mod window;
 
 use crate::catalog::operator::Operator;
@@ -96,4 +102,8 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &extreme_window::MaxWindow,
     &extreme_window::MinWindow,
     &collect_window::CollectWindow,
+    &join::Join,
+    &join::JoinWindow,
+    &join::IntervalJoin,
+    &order::Order,
 ];

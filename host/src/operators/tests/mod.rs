@@ -4,6 +4,7 @@ mod aggregates;
 mod keyed;
 mod registry;
 mod stateless;
+mod windows;
 
 use super::testing::{Bench, table};
 use crate::catalog::function::FunctionKind;
