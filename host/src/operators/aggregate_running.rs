@@ -174,11 +174,10 @@ mod tests {
         };
         let mut running = Running {
             extension: Extension::new(&batch(&[]).rows().schema(), &schema(&aggregates)),
-            ttl: Some(Duration::from_micros(10)),
+            ttl: Some(Ttl::new(Duration::from_micros(10))),
             groups: Groups::default(),
             found: Vec::new(),
             states: Aggregates::new(&aggregates).unwrap(),
-            ends: Alarms::default(),
         };
         let mut take = |keys: &[&str], now: i64| {
             let given = emitted(|out| running.on_batch(0, batch(keys), Instant(now), out));

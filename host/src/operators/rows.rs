@@ -46,6 +46,11 @@ impl Rows {
         Rows { schema, batches: Vec::new(), free: Vec::new(), held: 0, live: 0 }
     }
 
+    /// The schema of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// Holds a batch, to rows of which [`Rows::keep`] refers; [`Rows::settle`] must follow.
     pub fn hold(&mut self, rows: RecordBatch) -> u32 {
         self.held += rows.num_rows();
