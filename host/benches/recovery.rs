@@ -2,7 +2,7 @@
 //!
 //! 50,000 keys of 1,000,000 change in an epoch; a state has 16 or 100 bytes.
 
-use arrow::array::{Array, BinaryArray, StringArray};
+use arrow::array::{BinaryArray, StringArray};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::path::Path;

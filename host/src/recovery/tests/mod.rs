@@ -1,6 +1,7 @@
 //! The store as a whole: crashes between the parts' transactions, refusals, files that are damaged.
 
 mod crashes;
+mod failures;
 mod files;
 mod flips;
 mod refusals;

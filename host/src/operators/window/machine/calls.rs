@@ -20,7 +20,11 @@ impl Machine {
         out: &mut Emit<'_>,
     ) -> Result<(), LogicError> {
         if !self.scratch.late.is_empty() {
-            out.give(LATE, self.outputs.late(input, &whole(batch), &self.scratch.late)?);
+            // A row that is late for several windows stands there for each, one behind the other.
+            out.late(self.scratch.late.chunk_by(|(row, _), (next, _)| row == next).count());
+            if out.is_taken(LATE) {
+                out.give(LATE, self.outputs.late(input, &whole(batch), &self.scratch.late)?);
+            }
             self.scratch.late.clear();
         }
         for untimed in untimed.chunk_by(|(kind, _), (next, _)| kind == next) {
@@ -109,8 +113,10 @@ impl Machine {
         let given = self.logic.close(closing, self.now)?;
         self.give(given.rows, true, out)?;
         self.fail(closing, &given.errors, out)?;
-        let told: Vec<u32> = closing.iter().copied().filter(|&slot| !self.slots.get(slot).hollow).collect();
-        out.give(META_PORT, self.outputs.meta(&told, &mut self.slots, &self.groups)?);
+        if out.is_taken(META_PORT) {
+            let told: Vec<u32> = closing.iter().copied().filter(|&slot| !self.slots.get(slot).hollow).collect();
+            out.give(META_PORT, self.outputs.meta(&told, &mut self.slots, &self.groups)?);
+        }
         closing.iter().for_each(|&slot| self.slots.end(slot));
         Ok(())
     }

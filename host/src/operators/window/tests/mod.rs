@@ -162,6 +162,7 @@ impl Bench {
             max_errors: None,
             port: Some(3),
             meter: Arc::default(),
+            taken: Arc::default(),
         };
         let mut given = Vec::new();
         call(&mut self.machine, &mut Emit::new(&mut given, &errors)).unwrap();
