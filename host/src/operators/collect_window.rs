@@ -265,3 +265,63 @@ impl WindowLogic for Collector {
         Ok(given)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{show, table};
+    use super::*;
+    use crate::data::batch::Batch;
+
+    fn collector(distinct: Option<(Vec<usize>, Vec<usize>)>) -> Collector {
+        let rows = table("n: int64", &[]).schema();
+        let items = match distinct {
+            Some(columns) => Items::Maps(Maps::new(rows, columns).unwrap()),
+            None => Items::Lists { rows: Rows::new(rows), lists: Vec::new() },
+        };
+        Collector { items, list: None }
+    }
+
+    fn given(given: Given) -> (Vec<String>, Vec<u32>) {
+        let (rows, slots) = given.rows.unwrap();
+        (show(&Batch::new(rows)), slots)
+    }
+
+    #[test]
+    fn early_results_leave_windows_as_they_are_and_merged_rows_come_behind() {
+        let now = Instant(0);
+        for (distinct, all) in
+            [(None, vec!["n=1", "n=3", "n=2", "n=1"]), (Some((vec![0], vec![])), vec!["n=1", "n=3", "n=2"])]
+        {
+            let mut windows = collector(distinct);
+            let rows = table("n: int64", &["1", "2", "3", "9"]);
+            windows.on_rows(0, &[4, 0, 4, 0], &rows, &[0, 1, 2, 0], now).unwrap();
+            for _ in 0..2 {
+                assert_eq!(given(windows.early(&[4], now).unwrap()), (vec!["n=1".into(), "n=3".into()], vec![4, 4]));
+            }
+            windows.merge(&[4], &[0], now).unwrap();
+            let count = all.len();
+            assert_eq!(
+                given(windows.close(&[4], now).unwrap()),
+                (all.iter().map(ToString::to_string).collect(), vec![4; count])
+            );
+            windows.on_rows(0, &[4], &rows, &[3], now).unwrap();
+            assert_eq!(given(windows.close(&[4], now).unwrap()), (vec!["n=9".to_owned()], vec![4]));
+        }
+    }
+
+    #[test]
+    fn one_row_of_a_window_does_not_keep_the_others_of_its_batch_in_memory() {
+        let mut windows = collector(None);
+        let text: Vec<String> = (0..5000).map(|n| n.to_string()).collect();
+        let rows = table("n: int64", &text.iter().map(String::as_str).collect::<Vec<_>>());
+        for round in 0..100 {
+            let slots: Vec<u32> = (0..5000).map(|row| if row == 7 { 1 + round } else { 0 }).collect();
+            let index: Vec<u32> = (0..5000).collect();
+            windows.on_rows(0, &slots, &rows, &index, Instant(0)).unwrap();
+            windows.close(&[0], Instant(0)).unwrap();
+            let Items::Lists { rows, .. } = &windows.items else { unreachable!() };
+            assert!(!rows.is_wasteful());
+        }
+        assert_eq!(given(windows.close(&[3, 1], Instant(0)).unwrap()), (vec!["n=7".to_owned(); 2], vec![3, 1]));
+    }
+}

@@ -38,6 +38,13 @@ impl Rule {
         Ok(Rule { schema: cx.up().schema.clone(), by, wins, best })
     }
 
+    /// A rule for a column that has an order.
+    #[cfg(test)]
+    pub fn by(schema: &SchemaRef, by: usize, wins: Ordering) -> Rule {
+        let best = Best::of(&Type::of(schema.field(by))).unwrap();
+        Rule { schema: schema.clone(), by, wins, best }
+    }
+
     /// The schema of the rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema

@@ -135,3 +135,38 @@ impl WindowLogic for Extremes {
         Ok(given)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{show, table};
+    use super::*;
+    use crate::data::batch::Batch;
+
+    #[test]
+    fn the_row_of_the_survivor_stays_unless_it_is_beaten() {
+        let now = Instant(0);
+        let rows = table("v: float64, t: string", &["1,a", "1,b", "2,c", ",d", ",e", "NaN,f", "-1,g"]);
+        // The rows of two windows, and what stays once they are one.
+        for (into, from, greatest, least) in [
+            (&[0][..], &[1][..], "v=1.0, t=a", "v=1.0, t=a"),
+            (&[0, 1], &[2], "v=2.0, t=c", "v=1.0, t=a"),
+            (&[2, 6], &[0], "v=2.0, t=c", "v=-1.0, t=g"),
+            (&[3], &[4, 5], "v=null, t=d", "v=null, t=d"),
+            (&[3], &[4, 6], "v=-1.0, t=g", "v=-1.0, t=g"),
+            (&[0], &[3], "v=1.0, t=a", "v=1.0, t=a"),
+        ] {
+            for (wins, wanted) in [(Ordering::Greater, greatest), (Ordering::Less, least)] {
+                let mut windows = Extremes::new(&Rule::by(&rows.schema(), 0, wins));
+                windows.on_rows(0, &vec![2; into.len()], &rows, into, now).unwrap();
+                windows.on_rows(0, &vec![0; from.len()], &rows, from, now).unwrap();
+                WindowLogic::merge(&mut windows, &[2], &[0], now).unwrap();
+                windows.on_rows(0, &[0], &rows, &[5], now).unwrap();
+                let shown = |given: Given| show(&Batch::new(given.rows.unwrap().0));
+                assert_eq!(shown(windows.early(&[2], now).unwrap()), [wanted], "{into:?} {from:?} {wins:?}");
+                assert_eq!(shown(windows.close(&[2, 0], now).unwrap()), [wanted, "v=NaN, t=f"]);
+                windows.on_rows(0, &[2], &rows, &[3], now).unwrap();
+                assert_eq!(shown(windows.close(&[2], now).unwrap()), ["v=null, t=d"]);
+            }
+        }
+    }
+}

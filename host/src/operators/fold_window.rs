@@ -100,23 +100,26 @@ fn check(cx: &CheckCx<'_>, order: Order) -> Result<Checked, Diagnostics> {
     let windowing = problems.take(Windowing::check(cx, &windows, order, Early::Offered));
     let (Some(open), Some(windowing)) = (open, windowing) else { return Err(problems) };
     let note = reads(&args.function, &open.reads, input);
-    Ok(windowing.step(cx, &open.output.clone(), Fold { open })?.note(note))
+    Ok(windowing.step(cx, &open.output.clone(), Fold { open, is_guest: true })?.note(note))
 }
 
 /// Folds the rows of a worker's windows.
 pub(super) struct Fold {
     pub open: OpenFold,
+    /// Whether rows cross into a plugin, all that are handed over, so that it costs less to copy out the few that count.
+    pub is_guest: bool,
 }
 
 impl LogicFactory for Fold {
     fn build(&self, cx: &BuildCx<'_>) -> Result<Box<dyn WindowLogic>, LogicError> {
-        Ok(Box::new(Folder { fold: self.open.factory.instantiate(&cx.instance())? }))
+        Ok(Box::new(Folder { fold: self.open.factory.instantiate(&cx.instance())?, is_guest: self.is_guest }))
     }
 }
 
 /// The groups of the fold are the slots of the windows.
 struct Folder {
     fold: Box<dyn FoldFn>,
+    is_guest: bool,
 }
 
 impl WindowLogic for Folder {
@@ -130,8 +133,7 @@ impl WindowLogic for Folder {
     ) -> Result<Given, LogicError> {
         let errors = if is_all(index, rows.num_rows()) {
             self.fold.update(slots, None, rows)?
-        } else if index.len() * 2 < rows.num_rows() {
-            // All rows that are handed over cross into the guest.
+        } else if self.is_guest && index.len() * 2 < rows.num_rows() {
             self.fold.update(slots, None, &take_record_batch(rows, &UInt32Array::from(index.to_vec()))?)?
         } else {
             self.fold.update(slots, Some(index), rows)?

@@ -54,11 +54,13 @@ fn batch(rows: &[Row]) -> RecordBatch {
     .unwrap()
 }
 
+type SumAndMean<V> = fn(&[V]) -> (String, String);
+
 /// What rows come to, one value after the other, worked out from all of them.
 fn model(rows: &[Row]) -> Vec<String> {
     fn column<V: Clone + ToString>(
         values: Vec<V>,
-        sum: Option<Box<dyn Fn(&[V]) -> (String, String)>>,
+        sum: Option<SumAndMean<V>>,
         order: Option<fn(&V, &V) -> std::cmp::Ordering>,
         is_nan: fn(&V) -> bool,
         found: &mut Vec<String>,
@@ -88,33 +90,35 @@ fn model(rows: &[Row]) -> Vec<String> {
     }
     let found = &mut vec![rows.len().to_string()];
     let ints: Vec<i64> = rows.iter().filter_map(|row| row.0).collect();
-    let means = |sum: f64, count: usize| float(sum / count as f64);
+    fn mean(sum: f64, count: usize) -> String {
+        float(sum / count as f64)
+    }
     column(
         ints.clone(),
-        Some(Box::new(move |all| {
+        Some(|all| {
             let sum: i64 = all.iter().sum();
-            (sum.to_string(), means(sum as f64, all.len()))
-        })),
+            (sum.to_string(), mean(sum as f64, all.len()))
+        }),
         Some(i64::cmp),
         |_| false,
         found,
     );
     column(
         rows.iter().filter_map(|row| row.1).collect(),
-        Some(Box::new(move |all: &[u64]| {
+        Some(|all| {
             let sum: u64 = all.iter().sum();
-            (sum.to_string(), means(sum as f64, all.len()))
-        })),
+            (sum.to_string(), mean(sum as f64, all.len()))
+        }),
         Some(u64::cmp),
         |_| false,
         found,
     );
     column(
         rows.iter().filter_map(|row| row.2).map(Float).collect(),
-        Some(Box::new(move |all: &[Float]| {
+        Some(|all| {
             let sum = all.iter().fold(0.0, |sum, value| sum + value.0);
-            (float(sum), means(sum, all.len()))
-        })),
+            (float(sum), mean(sum, all.len()))
+        }),
         Some(|a, b| a.0.total_cmp(&b.0)),
         |value| value.0.is_nan(),
         found,
