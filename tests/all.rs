@@ -5,6 +5,8 @@ mod support;
 
 // Commands other than run.
 mod cli;
+// The example flows.
+mod examples;
 // `wxhost check` on every flow of tests/check, compared with the text beside it.
 mod check;
 // Every folder of tests/flows as a flow, with one worker and with three.

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Dead letters are rows of JSON.
     ("dataflow", &["data", "telemetry", "formats"]),
     ("catalog", &["data", "diag", "spec", "dataflow"]),
+    ("recovery", &["data", "dataflow", "telemetry"]),
     ("plugin", &["data", "dataflow", "catalog", "telemetry"]),
     ("operators", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("connectors", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
@@ -50,6 +51,8 @@ const HOMES: &[(&str, &[&str])] = &[
     // A project in another language than Rust says in TOML how it is built.
     ("toml", &["spec/", "plugin/project.rs"]),
     ("timely", &["dataflow/", "run/"]),
+    ("rusqlite", &["recovery/sqlite.rs"]),
+    ("crc32c", &["recovery/catalogue.rs"]),
     ("wasmtime", &["plugin/"]),
     ("wasmtime_wasi", &["plugin/"]),
     ("parquet", &["connectors/parquet"]),

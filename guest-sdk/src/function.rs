@@ -134,8 +134,8 @@ impl<T: Sink> ProbeSink for Probe<T> {
 
 /// Makes a component of functions: `plugin!(a_function, AFold, ASource as its_name);`
 ///
-/// Takes whatever carries one of the attributes `map`, `filter`, `filter_map`, `flat_map`, `key_on` and `reduce`, and
-/// types that implement `Fold`, `TryFold`, `Stateful`, `Source`, `Sink` or `Transform`. A function's name in flows is
+/// Takes whatever carries one of the attributes `map`, `filter`, `filter_map`, `flat_map`, `key_on`, `reduce`,
+/// `stateful_map` and `stateful_flat_map`, and types that implement `Fold`, `TryFold`, `Stateful`, `Source`, `Sink` or `Transform`. A function's name in flows is
 /// its own, or what stands after `as`. Called once in a crate; the exports exist on `wasm32` only.
 #[macro_export]
 macro_rules! plugin {

@@ -150,7 +150,9 @@ mod time;
 mod transform;
 mod write;
 
-pub use wxhost_guest_macros::{Config, Row, Saved, State, filter, filter_map, flat_map, key_on, map, reduce};
+pub use wxhost_guest_macros::{
+    Config, Row, Saved, State, filter, filter_map, flat_map, key_on, map, reduce, stateful_flat_map, stateful_map,
+};
 
 pub use crate::config::Config;
 pub use crate::error::{Domain, Error, Result};
@@ -170,6 +172,7 @@ pub mod prelude {
     pub use crate::{
         Config, Date, Emit, Error, Fold, Json, Polled, Result, Row, Saved, Sink, SinkPart, Source, SourcePart, State,
         Stateful, Timestamp, TryFold, count, filter, filter_map, flat_map, key_on, log, map, now, plugin, reduce,
+        stateful_flat_map, stateful_map,
     };
 }
 
@@ -191,7 +194,8 @@ pub mod __private {
         Fault, Member, MemberPlaces, Members as ReadMembers, Mismatch, Place, Plan, Read, RowPlan, plan_members,
         wanted_members,
     };
-    pub use crate::state::{State, decode, encode, no_migration};
+    pub use crate::state::{State, can_be_kept, decode, encode, kept, no_migration, still};
+    pub use crate::stateful::{Emit, Stateful};
     pub use crate::transform::{
         Applied, Kind, RowFunction, fallible, filter, flat_map, flat_map_output, key_on, key_output, map, map_output,
         no_output,

@@ -61,6 +61,33 @@ pub fn no_migration<T>(from_version: u32, to_version: u32) -> Result<T> {
     )))
 }
 
+/// What a function of an attribute can keep as its state.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept as a state",
+    note = "derive it with `#[derive(Saved)]`, or use a type that has serde's traits"
+)]
+pub trait Kept {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Kept for T {}
+
+/// Says at compile time whether a type can be kept.
+pub const fn can_be_kept<T: Kept>() {}
+
+/// Returns the state that a function of an attribute has kept. One without does not outlive its call.
+pub fn kept<T>(state: &Option<T>) -> Result<&T> {
+    state.as_ref().ok_or_else(|| Error::internal("a key without a state was to be saved"))
+}
+
+/// Checks that a function that failed with `error` has not taken away the state.
+#[cold]
+pub fn still<T>(state: &Option<T>, error: Error) -> Error {
+    match state {
+        Some(_) => error,
+        None => Error::internal(format!("took the state away and then failed, which must leave it as it was: {error}")),
+    }
+}
+
 /// The states of groups, by their numbers.
 pub(crate) struct Slab<T>(Vec<Option<T>>);
 

@@ -10,6 +10,7 @@ pub mod formats;
 pub mod operators;
 pub mod plan;
 pub mod plugin;
+pub mod recovery;
 pub mod run;
 pub mod spec;
 pub mod telemetry;

@@ -2,7 +2,8 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Attribute, Expr, ExprLit, Lit, Meta, ReturnType, Type};
+use syn::meta::ParseNestedMeta;
+use syn::{Attribute, Expr, ExprLit, GenericArgument, Lit, LitInt, Meta, PathArguments, ReturnType, Type};
 
 /// Returns the path of the SDK's hidden module.
 pub fn sdk() -> TokenStream {
@@ -40,5 +41,30 @@ pub fn is_named(candidate: &Type, name: &str) -> bool {
         Type::Group(group) => is_named(&group.elem, name),
         Type::Paren(paren) => is_named(&paren.elem, name),
         _ => false,
+    }
+}
+
+/// Returns the first of a type's arguments: `T` of `Option<T>`.
+pub fn first_argument(of: &Type) -> Option<&Type> {
+    match of {
+        Type::Path(path) => match &path.path.segments.last()?.arguments {
+            PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
+                GenericArgument::Type(argument) => Some(argument),
+                _ => None,
+            }),
+            _ => None,
+        },
+        Type::Group(group) => first_argument(&group.elem),
+        Type::Paren(paren) => first_argument(&paren.elem),
+        _ => None,
+    }
+}
+
+/// Reads `version = 2` of an attribute's arguments.
+pub fn version(meta: &ParseNestedMeta<'_>) -> syn::Result<u32> {
+    let version = meta.value()?.parse::<LitInt>()?;
+    match version.base10_parse()? {
+        0 => Err(syn::Error::new(version.span(), "versions count from 1")),
+        version => Ok(version),
     }
 }

@@ -4,7 +4,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, GenericParam, Ident, ItemFn, Pat, Result, ReturnType, Type};
+use syn::{Error, FnArg, GenericParam, Ident, ItemFn, Pat, PatType, Result, ReturnType, Type};
 
 use crate::attributes::{doc, returns_result, sdk};
 use crate::lifetimes;
@@ -21,7 +21,7 @@ pub enum Kind {
 pub fn expand(kind: Kind, arguments: TokenStream, function: ItemFn) -> Result<TokenStream> {
     let extends = extends(kind, arguments)?;
     check(&function)?;
-    let (row, config) = parameters(&function)?;
+    let (row, config) = row_and_config(&function, &parameters(&function)?, "row: Row")?;
     let sdk = sdk();
     let ItemFn { attrs, vis, sig, .. } = &function;
     let name = &sig.ident;
@@ -107,7 +107,8 @@ fn extends(kind: Kind, arguments: TokenStream) -> Result<bool> {
     }
 }
 
-fn check(function: &ItemFn) -> Result<()> {
+/// Refuses functions that cannot be called a row at a time.
+pub fn check(function: &ItemFn) -> Result<()> {
     let sig = &function.sig;
     if let Some(keyword) = &sig.asyncness {
         return Err(Error::new_spanned(keyword, "a step function is not async: calls are made one after the other"));
@@ -120,33 +121,41 @@ fn check(function: &ItemFn) -> Result<()> {
     Ok(())
 }
 
-/// The first parameter.
-struct Row<'a> {
-    name: String,
+/// The parameter that takes a row.
+pub struct Row<'a> {
+    pub name: String,
     /// The type without the reference in front, if that is no part of the column's type.
-    owned: &'a Type,
-    is_borrowed: bool,
+    pub owned: &'a Type,
+    pub is_borrowed: bool,
 }
 
-fn parameters(function: &ItemFn) -> Result<(Row<'_>, Option<&Type>)> {
-    let mut typed = Vec::new();
-    for input in &function.sig.inputs {
-        match input {
-            FnArg::Typed(parameter) => typed.push(parameter),
-            FnArg::Receiver(this) => return Err(Error::new_spanned(this, "a step function has no `self`")),
-        }
-    }
-    let (row, config) = match typed.as_slice() {
+/// Returns the parameters.
+pub fn parameters(function: &ItemFn) -> Result<Vec<&PatType>> {
+    let inputs = function.sig.inputs.iter().map(|input| match input {
+        FnArg::Typed(parameter) => Ok(parameter),
+        FnArg::Receiver(this) => Err(Error::new_spanned(this, "a step function has no `self`")),
+    });
+    inputs.collect()
+}
+
+/// Takes the last parameters for a row and, if the function is configured, for its configuration. `before` is what
+/// messages write before the configuration.
+pub fn row_and_config<'a>(
+    function: &ItemFn,
+    parameters: &[&'a PatType],
+    before: &str,
+) -> Result<(Row<'a>, Option<&'a Type>)> {
+    let (row, config) = match parameters {
         [row] => (row, None),
         [row, config] => match &*config.ty {
             Type::Reference(reference) if reference.mutability.is_none() => (row, Some(&*reference.elem)),
-            other => return Err(Error::new_spanned(other, "the second parameter is the configuration, `&Config`")),
+            other => return Err(Error::new_spanned(other, "the last parameter is the configuration, `&Config`")),
         },
         _ => {
-            return Err(Error::new_spanned(
-                &function.sig,
-                "a step function takes a row and, if it is configured, its configuration: `fn f(row: Row, config: &Config)`",
-            ));
+            let message = format!(
+                "a step function takes a row and, if it is configured, its configuration: `fn f({before}, config: &Config)`"
+            );
+            return Err(Error::new_spanned(&function.sig, message));
         }
     };
     let name = match &*row.pat {

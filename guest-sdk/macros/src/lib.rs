@@ -7,6 +7,7 @@ mod lifetimes;
 mod reduce;
 mod row;
 mod state;
+mod stateful;
 
 use proc_macro::TokenStream;
 use syn::parse_macro_input;
@@ -73,6 +74,41 @@ pub fn key_on(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn reduce(arguments: TokenStream, item: TokenStream) -> TokenStream {
     reduce::expand(arguments.into(), parse_macro_input!(item)).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a stateful function of a function that takes the state of a row's key beside the row, and returns one row.
+///
+/// The state is `None` before the first row of a key, and setting it to `None` forgets the key. It derives `Saved`, or is
+/// of a type that has serde's traits anyhow. The rows returned own what they hold. A function that fails must leave the
+/// state as it was. `#[stateful_map(version = 2, migrate = path)]` sets the version of the state and how states of
+/// older ones are read, as for `State`.
+///
+/// ```ignore
+/// /// The mean of the values so far.
+/// #[stateful_map]
+/// fn running_mean(state: &mut Option<(f64, u64)>, value: f64) -> f64 {
+///     let (sum, rows) = state.unwrap_or_default();
+///     let (sum, rows) = (sum + value, rows + 1);
+///     *state = Some((sum, rows));
+///     sum / rows as f64
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn stateful_map(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    stateful_attribute(stateful::Kind::Map, arguments, item)
+}
+
+/// Makes a stateful function of a function that takes the state of a row's key beside the row, and returns any number of
+/// rows. Otherwise as `stateful_map`.
+#[proc_macro_attribute]
+pub fn stateful_flat_map(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    stateful_attribute(stateful::Kind::FlatMap, arguments, item)
+}
+
+fn stateful_attribute(kind: stateful::Kind, arguments: TokenStream, item: TokenStream) -> TokenStream {
+    stateful::expand(kind, arguments.into(), parse_macro_input!(item))
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 fn attribute(kind: function::Kind, arguments: TokenStream, item: TokenStream) -> TokenStream {

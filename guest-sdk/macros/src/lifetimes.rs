@@ -34,6 +34,28 @@ pub fn set(tokens: TokenStream, name: &str) -> TokenStream {
     result.into_iter().collect()
 }
 
+/// Says whether a type borrows: whether it has a reference or a lifetime other than `'static`.
+pub fn has_any(tokens: TokenStream) -> bool {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '\'' => match tokens.next() {
+                Some(TokenTree::Ident(ident)) if ident == "static" => {}
+                _ => return true,
+            },
+            TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                let is_named = matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'');
+                if !is_named {
+                    return true;
+                }
+            }
+            TokenTree::Group(group) if has_any(group.stream()) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
 fn lifetime(name: &str, span: Span) -> [TokenTree; 2] {
     let mut quote = Punct::new('\'', Spacing::Joint);
     quote.set_span(span);

@@ -2,12 +2,13 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Error, FnArg, ItemFn, LitInt, Result, Token};
+use syn::parse::Parser;
+use syn::{Error, FnArg, ItemFn, Result};
 
-use crate::attributes::{doc, returns_result, sdk};
+use crate::attributes::{self, doc, returns_result, sdk};
 
 pub fn expand(arguments: TokenStream, function: ItemFn) -> Result<TokenStream> {
-    let version = version(arguments)?;
+    let version = options(arguments)?;
     let inputs: Vec<_> = function.sig.inputs.iter().collect();
     let [FnArg::Typed(first), FnArg::Typed(_)] = inputs.as_slice() else {
         return Err(Error::new_spanned(
@@ -66,17 +67,15 @@ pub fn expand(arguments: TokenStream, function: ItemFn) -> Result<TokenStream> {
     })
 }
 
-fn version(arguments: TokenStream) -> Result<u32> {
-    if arguments.is_empty() {
-        return Ok(1);
-    }
-    let parse = |input: syn::parse::ParseStream<'_>| {
-        let word: syn::Ident = input.parse()?;
-        if word != "version" {
-            return Err(Error::new(word.span(), "wanted `version = 2` or nothing"));
+fn options(arguments: TokenStream) -> Result<u32> {
+    let mut version = 1;
+    let parser = syn::meta::parser(|meta| {
+        if !meta.path.is_ident("version") {
+            return Err(meta.error("wanted `version = 2` or nothing"));
         }
-        input.parse::<Token![=]>()?;
-        input.parse::<LitInt>()?.base10_parse()
-    };
-    syn::parse::Parser::parse2(parse, arguments)
+        version = attributes::version(&meta)?;
+        Ok(())
+    });
+    parser.parse2(arguments)?;
+    Ok(version)
 }

@@ -2,9 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Error, LitInt, Path, Result, Type};
+use syn::{Data, DeriveInput, Error, Path, Result, Type};
 
-use crate::attributes::{doc, sdk};
+use crate::attributes::{doc, sdk, version};
 
 struct Options {
     version: u32,
@@ -75,13 +75,7 @@ fn options(input: &DeriveInput) -> Result<Options> {
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("state")) {
         attribute.parse_nested_meta(|meta| {
             match () {
-                () if meta.path.is_ident("version") => {
-                    let version = meta.value()?.parse::<LitInt>()?;
-                    options.version = version.base10_parse()?;
-                    if options.version == 0 {
-                        return Err(Error::new(version.span(), "versions count from 1"));
-                    }
-                }
+                () if meta.path.is_ident("version") => options.version = version(&meta)?,
                 () if meta.path.is_ident("config") => options.config = Some(meta.value()?.parse()?),
                 () if meta.path.is_ident("migrate") => options.migrate = Some(meta.value()?.parse()?),
                 () if meta.path.is_ident("serde") => options.has_serde = true,

@@ -34,6 +34,7 @@ mod sinks;
 mod sources;
 mod stateful;
 mod transforms;
+mod windows;
 
 pub use folds::{FoldTest, fold, reduce};
 pub use functions::{FunctionInfo, functions};
@@ -43,3 +44,4 @@ pub use sinks::{SinkTest, sink};
 pub use sources::{SourceTest, source};
 pub use stateful::{KeyedRows, StatefulTest, stateful};
 pub use transforms::{Output, TransformTest, transform};
+pub use windows::{Closed, Windower, WindowsTest, reduce_windows, windows};

@@ -18,6 +18,7 @@ pub fn stateful<T: Stateful>() -> StatefulTest<T> {
         keys: Vec::new(),
         now: Timestamp::default(),
         errors: Vec::new(),
+        key_errors: Vec::new(),
         function: PhantomData,
     }
 }
@@ -30,6 +31,7 @@ pub struct StatefulTest<T> {
     keys: Vec<(String, bool)>,
     now: Timestamp,
     errors: Vec<(u32, String)>,
+    key_errors: Vec<(String, String)>,
     function: PhantomData<T>,
 }
 
@@ -60,17 +62,24 @@ impl<T: Stateful> StatefulTest<T> {
     ///
     /// Panics if the function cannot be opened for the rows, or if the whole call fails.
     pub fn keyed_rows(&mut self, keys: &[&str], rows: impl IntoRows) -> KeyedRows {
+        self.try_keyed_rows(keys, rows).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Hands over one batch of rows of several keys, or says why that cannot be.
+    pub fn try_keyed_rows(&mut self, keys: &[&str], rows: impl IntoRows) -> Result<KeyedRows, Error> {
         let rows = rows.into_rows();
-        self.open_for(&rows.schema).unwrap_or_else(|error| panic!("{error}"));
+        self.open_for(&rows.schema)?;
         let groups: Vec<u32> = keys.iter().map(|key| self.group(key)).collect();
         let now = self.now.micros();
         let open = self.opened();
         let batch = rows.select(&open.reads);
-        let emitted = open.groups.on_batch(&groups, &batch, now);
-        self.take(emitted)
+        let mut emitted = open.groups.on_batch(&groups, &batch, now)?;
+        self.errors.extend(emitted.errors.drain(..).map(|error| (error.row, error.message)));
+        Ok(self.keyed(emitted))
     }
 
-    /// Moves the clock, waking the keys whose time has come, each at its own time.
+    /// Moves the clock, waking the keys whose time has come at each such time: those of one time in the order of their
+    /// bytes. A key that asks for a time that is past is woken again when time moves on.
     ///
     /// # Panics
     ///
@@ -80,31 +89,61 @@ impl<T: Stateful> StatefulTest<T> {
         while self.open.is_some() {
             let groups = self.living();
             let times = self.opened().groups.notify_at(&groups).unwrap_or_else(|error| panic!("{error}"));
-            let Some((at, group)) = times.into_iter().zip(groups).filter(|(at, _)| *at <= now.micros()).min() else {
+            // Whoever was woken at the present time already waits until it is another.
+            let at = |at: i64| at.max(self.now.micros() + 1);
+            let Some(next) = times.iter().filter(|time| **time != i64::MAX).map(|time| at(*time)).min() else { break };
+            if next > now.micros() {
                 break;
-            };
-            self.now = self.now.max(Timestamp::from_micros(at));
-            let at_now = self.now.micros();
-            let emitted = self.opened().groups.on_notify(&[group], at_now);
-            all.extend(self.take(emitted));
-            if self.living().contains(&group) {
-                let next = self.opened().groups.notify_at(&[group]).unwrap_or_else(|error| panic!("{error}"));
-                assert_ne!(next, [at], "a key that was woken asks for the same time again, so it would never end");
             }
+            let due: Vec<u32> = groups.into_iter().zip(times).filter(|(_, at)| *at <= next).map(|it| it.0).collect();
+            self.now = Timestamp::from_micros(next);
+            let emitted = self.opened().groups.on_notify(&due, next).unwrap_or_else(|error| panic!("{error}"));
+            all.extend(self.keyed_of_groups(&due, emitted));
         }
         self.now = self.now.max(now);
         all
     }
 
-    /// Ends the input.
+    /// Ends the input: all keys are told, in the order of their bytes.
     ///
     /// # Panics
     ///
     /// Panics if the call fails.
     pub fn eof(&mut self) -> KeyedRows {
         let (groups, now) = (self.living(), self.now.micros());
-        let emitted = self.opened().groups.on_eof(&groups, now);
-        self.take(emitted)
+        let emitted = self.opened().groups.on_eof(&groups, now).unwrap_or_else(|error| panic!("{error}"));
+        self.keyed_of_groups(&groups, emitted)
+    }
+
+    /// Merges the state of the key `from`, which ends, into that of the key `into`: as windows of one key do.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the call fails.
+    pub fn merge(&mut self, into: &str, from: &str) -> KeyedRows {
+        self.try_merge(into, from).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Merges the state of the key `from` into that of the key `into`, or says why that cannot be.
+    pub fn try_merge(&mut self, into: &str, from: &str) -> Result<KeyedRows, Error> {
+        let (into, from, now) = (self.group(into), self.group(from), self.now.micros());
+        self.keys[from as usize].1 = false;
+        let emitted = self.opened().groups.merge(&[into], &[from], now)?;
+        Ok(self.keyed_of_groups(&[into], emitted))
+    }
+
+    /// Closes a key as a window is closed: it is told of the end, and forgotten.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the call fails.
+    pub fn close(&mut self, key: &str) -> KeyedRows {
+        let (group, now) = (self.group(key), self.now.micros());
+        let emitted = self.opened().groups.on_eof(&[group], now).unwrap_or_else(|error| panic!("{error}"));
+        let rows = self.keyed_of_groups(&[group], emitted);
+        self.opened().groups.release(&[group]);
+        self.keys[group as usize].1 = false;
+        rows
     }
 
     /// Takes a crash and the resume after it: encodes all states, opens the function anew, and decodes them.
@@ -120,14 +159,19 @@ impl<T: Stateful> StatefulTest<T> {
         self.opened().groups.restore(&groups, &states).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Returns the keys that have a state.
+    /// Returns the keys that have a state, sorted.
     pub fn keys(&self) -> Vec<&str> {
-        self.keys.iter().filter(|(_, lives)| *lives).map(|(key, _)| key.as_str()).collect()
+        self.living().into_iter().map(|group| self.keys[group as usize].0.as_str()).collect()
     }
 
     /// Takes the rows that failed, by their place in their batch, and why.
     pub fn take_errors(&mut self) -> Vec<(u32, String)> {
         std::mem::take(&mut self.errors)
+    }
+
+    /// Takes the keys that failed in calls without rows, and why.
+    pub fn take_key_errors(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.key_errors)
     }
 
     fn open_for(&mut self, schema: &Schema) -> Result<(), Error> {
@@ -144,8 +188,11 @@ impl<T: Stateful> StatefulTest<T> {
         &mut self.open.as_mut().expect("rows come first, for they bring the schema").1
     }
 
+    /// The groups that have a state, in the order of their keys.
     fn living(&self) -> Vec<u32> {
-        (0..self.keys.len() as u32).filter(|group| self.keys[*group as usize].1).collect()
+        let mut groups: Vec<u32> = (0..self.keys.len() as u32).filter(|group| self.keys[*group as usize].1).collect();
+        groups.sort_by_key(|group| &self.keys[*group as usize].0);
+        groups
     }
 
     fn group(&mut self, key: &str) -> u32 {
@@ -158,12 +205,18 @@ impl<T: Stateful> StatefulTest<T> {
         group as u32
     }
 
-    fn take(&mut self, emitted: Result<Emitted, Error>) -> KeyedRows {
-        let emitted = emitted.unwrap_or_else(|error| panic!("{error}"));
+    fn keyed_of_groups(&mut self, groups: &[u32], mut emitted: Emitted) -> KeyedRows {
+        for error in emitted.errors.drain(..) {
+            let group = groups[error.row as usize];
+            self.key_errors.push((self.keys[group as usize].0.clone(), error.message));
+        }
+        self.keyed(emitted)
+    }
+
+    fn keyed(&mut self, emitted: Emitted) -> KeyedRows {
         let schema = self.opened().output.clone();
         let rows = Rows { schema, batch: emitted.rows }.to_json();
         assert_eq!(rows.len(), emitted.groups.len(), "every row has a group");
-        self.errors.extend(emitted.errors.into_iter().map(|error| (error.row, error.message)));
         for group in emitted.discarded {
             self.keys[group as usize].1 = false;
         }

@@ -63,12 +63,8 @@ impl Failure {
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
             Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
-            Failure::Run(RunError::Step(error)) => match error.error.domain {
-                Domain::User | Domain::Plugin => DATA,
-                Domain::External => UNAVAILABLE,
-                Domain::Io => IO,
-                Domain::Internal => BUG,
-            },
+            Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
+            Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -127,6 +123,9 @@ impl Failure {
             Failure::Run(RunError::Step(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
+            Failure::Run(RunError::Recovery(error)) => {
+                Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
+            }
             Failure::Run(error) => parts("run-failed", error, None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
@@ -145,6 +144,15 @@ struct Parts {
     message: String,
     notes: Vec<String>,
     help: Option<String>,
+}
+
+fn of_domain(domain: Domain) -> u8 {
+    match domain {
+        Domain::User | Domain::Plugin => DATA,
+        Domain::External => UNAVAILABLE,
+        Domain::Io => IO,
+        Domain::Internal => BUG,
+    }
 }
 
 fn error_word(output: Output) -> &'static str {
@@ -186,6 +194,7 @@ mod tests {
             (step(LogicError::internal("")), 70),
             (step(LogicError::io("", &io::Error::other(""))), 74),
             (Failure::Io { message: String::new(), help: None }, 74),
+            (Failure::Run(RunError::Recovery(Box::new(LogicError::io("", &io::Error::other(""))))), 74),
             (flow(&["io-not-found", "io-is-directory"]), 74),
             (flow(&["io-not-found", "unknown-key"]), 78),
             (flow(&["unknown-key"]), 78),

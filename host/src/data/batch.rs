@@ -2,8 +2,10 @@
 
 use super::ids::PartitionId;
 use super::key::Keys;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
+use super::time::Instant;
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
 use arrow::compute::{take, take_record_batch};
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
@@ -42,12 +44,35 @@ pub struct Batch {
     keys: Option<Keys>,
     origin: Option<Origin>,
     selection: Option<Arc<[u32]>>,
+    mark: Option<Mark>,
+}
+
+/// How far a part of a stream is in event time. It stands between the rows of the stream, and comes to all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Tells this part of the stream from the others.
+    pub part: Arc<str>,
+    /// Rows behind this that come later are late. None: the part has ended.
+    pub watermark: Option<Instant>,
 }
 
 impl Batch {
     /// Wraps rows without a key.
     pub fn new(rows: RecordBatch) -> Self {
-        Batch { rows, keys: None, origin: None, selection: None }
+        Batch { rows, keys: None, origin: None, selection: None, mark: None }
+    }
+
+    /// Makes a mark, which looks like one row without columns. Only streams that are exchanged by key may have marks,
+    /// between the two halves of a step.
+    pub fn of_mark(mark: Mark) -> Self {
+        let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+        let rows = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &one_row);
+        Batch { mark: Some(mark), ..Batch::new(rows.expect("no column can disagree with the number of rows")) }
+    }
+
+    /// The mark that this is, if it is one.
+    pub fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
     }
 
     /// Wraps rows and the key of each.
@@ -56,7 +81,7 @@ impl Batch {
     /// There is not one key for each row.
     pub fn keyed(rows: RecordBatch, keys: Keys) -> Self {
         assert_eq!(rows.num_rows(), keys.values().len(), "a keyed batch has a key for each row");
-        Batch { rows, keys: Some(keys), origin: None, selection: None }
+        Batch { keys: Some(keys), ..Batch::new(rows) }
     }
 
     /// Sets where the rows came from.
@@ -120,6 +145,7 @@ impl Batch {
             keys: self.keys.map(|keys| take_keys(&keys, &indices)).transpose()?,
             origin: self.origin.map(|origin| origin.take(&selection)),
             selection: None,
+            mark: self.mark,
         })
     }
 
@@ -131,13 +157,13 @@ impl Batch {
     pub fn derive(&self, rows: RecordBatch, parents: Option<&[u32]>) -> Result<Batch, ArrowError> {
         debug_assert!(self.selection.is_none(), "rows are made of compact batches");
         let Some(parents) = parents else {
-            return Ok(Batch { rows, keys: self.keys.clone(), origin: self.origin.clone(), selection: None });
+            return Ok(Batch { rows, ..self.clone() });
         };
         let keys = match &self.keys {
             Some(keys) => Some(take_keys(keys, &UInt32Array::from(parents.to_vec()))?),
             None => None,
         };
-        Ok(Batch { rows, keys, origin: self.origin.as_ref().map(|origin| origin.take(parents)), selection: None })
+        Ok(Batch { keys, origin: self.origin.as_ref().map(|origin| origin.take(parents)), ..Batch::new(rows) })
     }
 
     /// Returns the same rows with these keys, or without any. To be given keys, this batch must be compact.

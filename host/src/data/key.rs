@@ -5,6 +5,7 @@
 //! number of them moves groups and never single keys.
 
 use arrow::array::{Array, StringArray};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -16,10 +17,20 @@ pub fn hash(key: &str) -> u64 {
     xxh3_64(key.as_bytes())
 }
 
+/// The group of a key with this hash.
+pub fn group_of(hash: u64) -> u64 {
+    hash >> 54
+}
+
 /// The worker, of `workers`, that owns a key with this hash.
 pub fn worker_of(hash: u64, workers: usize) -> usize {
-    let group = hash >> 54;
-    usize::try_from(group * workers as u64 / KEY_GROUPS).expect("a worker's number fits a usize")
+    usize::try_from(group_of(hash) * workers as u64 / KEY_GROUPS).expect("a worker's number fits a usize")
+}
+
+/// The groups that a worker, of `workers`, owns: those of the keys for which [`worker_of`] names it.
+pub fn groups_of(worker: usize, workers: usize) -> Range<u64> {
+    let first = |worker: usize| (worker as u64 * KEY_GROUPS).div_ceil(workers as u64);
+    first(worker)..first(worker + 1)
 }
 
 /// The keys of a batch's rows: never null.
@@ -70,6 +81,10 @@ mod tests {
             let owners: Vec<usize> = (0..KEY_GROUPS).map(|group| worker_of(group << 54, workers)).collect();
             assert!(owners.is_sorted());
             assert_eq!((owners[0], owners[1023]), (0, workers - 1));
+            for worker in 0..workers {
+                let owned = (0..KEY_GROUPS).filter(|&group| owners[group as usize] == worker);
+                assert!(owned.eq(groups_of(worker, workers)), "worker {worker} of {workers}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use timely::communication::Push;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pushers::exchange::Distributor;
 
-/// Sends each row to the worker that owns its key.
+/// Sends each row to the worker that owns its key, and marks to all workers.
 ///
 /// Keys are hashed once. A batch is shared between the workers of a process, each of which gets the numbers of its rows
 /// (half the cost of filtering it once for each); the byte form for another process holds only the rows selected.
@@ -25,6 +25,11 @@ impl ByKey {
 impl Distributor<Packet> for ByKey {
     fn partition<T: Clone, P: Push<Message<T, Packet>>>(&mut self, packet: &mut Packet, time: &T, pushers: &mut [P]) {
         let Some(batch) = packet.take() else { return };
+        if batch.mark().is_some() {
+            // Behind the rows that came before it, on every way.
+            pushers.iter_mut().for_each(|pusher| push(batch.clone(), time, pusher));
+            return;
+        }
         let keys = batch.keys().expect("only keyed streams are exchanged by key");
         let hashes = keys.hashes();
         let workers = pushers.len();

@@ -1,6 +1,6 @@
 //! The first failure wins, and stops all workers.
 
-use super::error::StepError;
+use super::error::{LogicError, StepError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
@@ -10,6 +10,8 @@ use std::thread::Thread;
 pub enum Stop {
     /// A step failed.
     Failed(StepError),
+    /// What was done cannot be written down any more.
+    Recovery(Box<LogicError>),
     /// A test's source asked for a crash: nothing is finished.
     Aborted,
 }

@@ -7,7 +7,7 @@ use super::error::LogicError;
 use super::exchange::ByKey;
 use super::packet::Packet;
 use super::wire;
-use crate::data::batch::Batch;
+use crate::data::batch::{Batch, Mark};
 use crate::data::time::{Epoch, Instant, Tick};
 use crate::telemetry::meter::StepMeter;
 use arrow::datatypes::SchemaRef;
@@ -27,6 +27,15 @@ pub trait Keyed: 'static {
     /// # Errors
     /// The step failed, which stops the flow. Rows that fail go to [`Emit::fail`].
     fn on_batch(&mut self, input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError>;
+
+    /// A part of the stream of the port `input` is so far in event time, behind the batches before. Only for logic whose
+    /// first half gives marks.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn on_mark(&mut self, _input: usize, _mark: &Mark, _now: Instant, _out: &mut Emit<'_>) -> Result<(), LogicError> {
+        Ok(())
+    }
 
     /// When [`Keyed::on_wake`] wants to be called. Asked after every other call.
     fn wake_at(&self) -> Option<Instant> {
@@ -222,9 +231,15 @@ impl<L: Keyed> Machine<L> {
 
     fn run_pending(&mut self, epoch: Epoch, now: Instant) -> Result<(), LogicError> {
         for (time, input, batch) in self.pending.remove(&epoch).unwrap_or_default() {
-            self.ports.took(batch.num_rows());
             let mut given = Vec::new();
-            let done = self.logic.on_batch(input, batch, now, &mut Emit::new(&mut given, &self.ports.row_errors));
+            let mut out = Emit::new(&mut given, &self.ports.row_errors);
+            let done = match batch.mark() {
+                Some(mark) => self.logic.on_mark(input, mark, now, &mut out),
+                None => {
+                    self.ports.took(batch.num_rows());
+                    self.logic.on_batch(input, batch, now, &mut out)
+                }
+            };
             self.ports.send(Some(time), given);
             done?;
         }
@@ -257,7 +272,9 @@ impl Ports {
     /// Sends batches at a time that is not before the capabilities', or at theirs.
     fn send(&mut self, time: Option<u64>, given: Vec<(usize, Batch)>) {
         for (port, batch) in given {
-            if let Some(meter) = self.gives.as_ref().filter(|_| Some(port) != self.row_errors.port) {
+            if let Some(meter) =
+                self.gives.as_ref().filter(|_| Some(port) != self.row_errors.port && batch.mark().is_none())
+            {
                 meter.gave(batch.num_rows() as u64);
             }
             let capability = &self.capabilities[port];

@@ -14,6 +14,7 @@ mod clock_tests;
 pub mod dead_letter;
 #[cfg(test)]
 mod driver_tests;
+pub mod durable;
 pub mod emit;
 pub mod env;
 pub mod epochs;

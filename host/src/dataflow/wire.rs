@@ -2,15 +2,16 @@
 //!
 //! Layout, all numbers little-endian: `length: u64` of what follows without padding, `crc: u32` of it, then `schema:
 //! u64`, `flags: u8`, the origin if flagged (`first_row: u64`, `name length: u32`, name; if flagged `rows: u32` and
-//! one `u32` for each),
+//! one `u32` for each; of a mark `watermark: i64`, `name length: u32`, name, and nothing more),
 //! then two IPC messages (rows; keys if flagged), each as `metadata length: u32`, `body length: u64`, metadata, body.
 //! Padded with zeros to a multiple of 8 bytes, which timely needs.
 //!
 //! Timely decodes without saying which edge a message is for, so the schema's id travels along and is looked up in a
 //! table of this process. Every process builds the same dataflow and so fills it alike before data flows.
 
-use crate::data::batch::{Batch, Origin};
+use crate::data::batch::{Batch, Mark, Origin};
 use crate::data::key::Keys;
+use crate::data::time::Instant;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -26,6 +27,9 @@ use xxhash_rust::xxh3::xxh3_64;
 const KEYED: u8 = 1;
 const ORIGIN: u8 = 2;
 const ORIGIN_ROWS: u8 = 4;
+const MARK: u8 = 8;
+/// The part of a mark has ended.
+const ENDED: u8 = 16;
 
 static SCHEMAS: LazyLock<RwLock<BTreeMap<u64, SchemaRef>>> = LazyLock::new(RwLock::default);
 
@@ -69,6 +73,13 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
     let batch = batch.clone().compact().expect("the rows of a batch fit a batch");
     let mut payload = Vec::new();
     payload.extend_from_slice(&schema_id(batch.rows().schema_ref()).to_le_bytes());
+    if let Some(mark) = batch.mark() {
+        payload.push(if mark.watermark.is_some() { MARK } else { MARK | ENDED });
+        payload.extend_from_slice(&mark.watermark.unwrap_or_default().0.to_le_bytes());
+        payload.extend_from_slice(&u32::try_from(mark.part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        payload.extend_from_slice(mark.part.as_bytes());
+        return frame(&payload);
+    }
     let flags = if batch.keys().is_some() { KEYED } else { 0 }
         | batch.origin().map_or(0, |origin| if origin.rows.is_some() { ORIGIN | ORIGIN_ROWS } else { ORIGIN });
     payload.push(flags);
@@ -88,10 +99,14 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
         let keys = RecordBatch::try_new(KEY_SCHEMA.clone(), vec![Arc::new(keys.values().clone())]);
         message(&keys.expect("keys are never null"), &mut payload);
     }
+    frame(&payload)
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(payload.len() + 24);
     bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&checksum(&payload).to_le_bytes());
-    bytes.append(&mut payload);
+    bytes.extend_from_slice(&checksum(payload).to_le_bytes());
+    bytes.extend_from_slice(payload);
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     bytes
 }
@@ -129,9 +144,14 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Batch>, WireError> {
     }
     let mut reader = Reader(payload);
     let id = reader.u64()?;
+    let flags = reader.bytes(1)?[0];
+    if flags & MARK != 0 {
+        let watermark = i64::from_le_bytes(reader.u64()?.to_le_bytes());
+        let part = read_name(&mut reader)?.into();
+        return Ok(Some(Batch::of_mark(Mark { part, watermark: (flags & ENDED == 0).then_some(Instant(watermark)) })));
+    }
     let schema = SCHEMAS.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
     let schema = schema.ok_or(WireError::Schema(id))?;
-    let flags = reader.bytes(1)?[0];
     let origin = if flags & ORIGIN != 0 { Some(read_origin(&mut reader, flags & ORIGIN_ROWS != 0)?) } else { None };
     let rows = read_message(&mut reader, &schema)?;
     if flags & KEYED == 0 {
@@ -145,10 +165,14 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Batch>, WireError> {
     Ok(Some(Batch::keyed(rows, Keys::new(keys)).from_origin(origin)))
 }
 
+fn read_name<'a>(reader: &mut Reader<'a>) -> Result<&'a str, WireError> {
+    let length = reader.u32()? as usize;
+    std::str::from_utf8(reader.bytes(length)?).map_err(|error| WireError::Malformed(error.to_string()))
+}
+
 fn read_origin(reader: &mut Reader<'_>, with_rows: bool) -> Result<Origin, WireError> {
     let first_row = reader.u64()?;
-    let name = reader.u32()? as usize;
-    let name = std::str::from_utf8(reader.bytes(name)?).map_err(|error| WireError::Malformed(error.to_string()))?;
+    let name = read_name(reader)?;
     let rows = match with_rows {
         true => {
             let count = reader.u32()? as usize;
@@ -213,6 +237,15 @@ mod tests {
         assert_eq!(got.rows(), sent.rows());
         assert_eq!(got.keys().unwrap().values(), sent.keys().unwrap().values());
         assert_eq!(got.origin(), sent.origin());
+    }
+
+    #[test]
+    fn marks_arrive_as_they_were() {
+        for watermark in [Some(Instant(-5)), None] {
+            let mark = Mark { part: "1/part-0".into(), watermark };
+            let got = decode(&encode(&Batch::of_mark(mark.clone()))).unwrap().unwrap();
+            assert_eq!((got.mark(), got.num_rows()), (Some(&mark), 1));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod filter_map;
 mod flat_map;
 mod flatten;
 mod fold_final;
+mod fold_window;
 mod groups;
 mod input;
 mod inspect;
@@ -26,6 +27,7 @@ mod raises;
 mod redistribute;
 mod rows;
 mod select;
+mod stateful_window;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -70,4 +72,7 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &fold_final::FoldFinal,
     &extreme_final::MaxFinal,
     &extreme_final::MinFinal,
+    &stateful_window::Window,
+    &fold_window::FoldWindow,
+    &fold_window::ReduceWindow,
 ];

@@ -17,6 +17,13 @@ pub(super) struct RowRef {
     row: u32,
 }
 
+impl RowRef {
+    /// The row's number, if it is held by this batch.
+    pub fn number_in(self, batch: u32) -> Option<u32> {
+        (self.batch == batch).then_some(self.row)
+    }
+}
+
 /// Batches with kept rows. A batch goes when none of its rows is referred to.
 pub(super) struct Rows {
     schema: SchemaRef,

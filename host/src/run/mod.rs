@@ -36,6 +36,9 @@ pub struct Options {
 pub enum RunError {
     #[error("{0}")]
     Step(#[from] StepError),
+    /// The recovery store cannot be written or read any more.
+    #[error("{0}")]
+    Recovery(Box<LogicError>),
     /// A test's source asked for a crash.
     #[error("aborted by the testing source")]
     Aborted,
@@ -100,6 +103,7 @@ impl Handle {
         self.execution.writers.wait(WRITERS_END);
         match failure.get() {
             Some(Stop::Failed(error)) => Err(error.into()),
+            Some(Stop::Recovery(error)) => Err(RunError::Recovery(error)),
             Some(Stop::Aborted) => Err(RunError::Aborted),
             None => Ok(Report {
                 elapsed: clock.elapsed().saturating_sub(started),

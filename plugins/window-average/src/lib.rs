@@ -12,7 +12,7 @@ struct Reading<'a> {
 fn event_time(reading: Reading<'_>) -> Result<Timestamp> {
     let (date, time) = reading.time.split_once('T').unwrap_or((reading.time, "00:00:00Z"));
     let parts: Vec<String> = date.split('-').map(|part| format!("{part:0>2}")).collect();
-    format!("{}T{time}", parts.join("-")).parse()
+    Ok(format!("{}T{time}", parts.join("-")).parse()?)
 }
 
 #[derive(Row)]
@@ -64,7 +64,7 @@ mod tests {
         let output = transform::<event_time>().run(testing::json(
             r#"{"time": "2023-1-1T00:00:07Z"} {"time": "2023-11-30T00:00:07.5Z"} {"time": "2023-1"} {"time": ""}"#,
         ));
-        assert_eq!(output.texts(), ["2023-01-01T00:00:07Z", "2023-11-30T00:00:07.5Z"]);
+        assert_eq!(output.texts(), ["2023-01-01T00:00:07Z", "2023-11-30T00:00:07.500Z"]);
         assert_eq!(output.errors.iter().map(|error| error.0).collect::<Vec<_>>(), [2, 3]);
     }
 

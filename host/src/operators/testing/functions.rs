@@ -129,7 +129,7 @@ impl FoldFn for Sum {
     fn finish(&mut self, groups: &[u32]) -> Result<Finished, LogicError> {
         let (mut sums, mut errors) = (Vec::new(), Vec::new());
         for (row, group) in groups.iter().enumerate() {
-            match self.0[group] {
+            match self.0.get(group).copied().unwrap_or_default() {
                 13 => errors.push(RowError { row: row as u32, message: "unlucky".into() }),
                 sum => sums.push(sum),
             }

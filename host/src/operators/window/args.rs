@@ -125,21 +125,28 @@ pub(in super::super) enum Early {
 
 /// The windows of a step, checked.
 pub(in super::super) struct Windowing {
-    pub(super) clock: Clock,
+    pub(super) rules: Rules,
     /// How the times of each input's rows are found; none with the system clock.
     pub(super) stamps: Vec<Stamp>,
-    pub(super) windower: Windower,
     pub(super) sides: Vec<Side>,
     /// The name of the key.
     pub(super) key: Arc<str>,
-    pub(super) ordered: bool,
-    pub(super) late: Late,
     pub(super) with: Spanned<Vec<With>>,
-    /// How often early results may come; none: not at all.
-    pub(super) early: Option<Duration>,
-    /// The system time without rows after which a key is forgotten.
-    pub(super) forget_after: Duration,
     pub(super) notes: Vec<String>,
+}
+
+/// What decides which rows are in which windows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub clock: Clock,
+    pub windower: Windower,
+    /// Whether rows enter their windows by their times.
+    pub ordered: bool,
+    pub late: Late,
+    /// How often early results may come; none: not at all.
+    pub early: Option<Duration>,
+    /// The system time without rows, in microseconds, after which a key is forgotten.
+    pub forget_after: i64,
 }
 
 /// An input.
@@ -194,19 +201,11 @@ impl Windowing {
             return Err(problems);
         };
         let side = |up: &Up| Side { name: up.name.clone(), span: up.span.clone(), schema: up.ty.schema.clone() };
-        Ok(Windowing {
-            clock,
-            stamps,
-            windower,
-            sides: cx.ups.iter().map(side).collect(),
-            key,
-            ordered,
-            late: args.late,
-            with: args.with.clone().unwrap_or_default(),
-            early,
-            forget_after: forget_after.map_or(FORGET_AFTER, |time| time.0),
-            notes,
-        })
+        let forget_after = micros(forget_after.map_or(FORGET_AFTER, |time| time.0));
+        let rules = Rules { clock, windower, ordered, late: args.late, early, forget_after };
+        let sides = cx.ups.iter().map(side).collect();
+        let with = args.with.clone().unwrap_or_default();
+        Ok(Windowing { rules, stamps, sides, key, with, notes })
     }
 }
 

@@ -7,10 +7,18 @@
 //! An operator reads its arguments by `cx.args_and::<Args, WindowArgs>()`, opens its function, and declares itself by
 //! `Windowing::check(..)?.step(..)` with the factory of its logic.
 
+mod alarms;
 mod args;
 mod clock;
 mod doc;
+mod early;
+mod entries;
+mod keys;
 mod logic;
+mod machine;
+mod outputs;
+mod queue;
+mod slots;
 mod step;
 mod windower;
 

@@ -2,11 +2,14 @@
 
 use super::args::{Side, Windowing};
 use super::logic::LogicFactory;
+use super::machine::Machine;
+use super::outputs::Outputs;
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, StreamType};
 use crate::data::schema::{Type, schema_of};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
+use crate::dataflow::keyed::keyed;
 use crate::diag::{Diagnostic, Diagnostics};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
@@ -94,8 +97,20 @@ pub(super) struct WindowStep {
 }
 
 impl BuildStep for WindowStep {
-    fn build<'s>(&self, cx: &mut BuildCx<'s>, _ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
-        self.logic.build(cx)?;
-        Err(LogicError::internal("windows do not run yet"))
+    fn build<'s>(&self, cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
+        let Windowing { rules, stamps, sides, key, with, .. } = &self.windowing;
+        let instance = cx.instance();
+        let stampers = stamps.iter().map(|stamp| stamp.build(&instance)).collect::<Result<_, _>>()?;
+        let inputs: Vec<SchemaRef> = sides.iter().map(|side| side.schema.clone()).collect();
+        let outputs = Outputs {
+            down: self.down.clone(),
+            with: with.value.clone(),
+            late: self.late.clone(),
+            inputs: inputs.len(),
+            key: key.clone(),
+        };
+        let logic = self.logic.build(cx)?;
+        let machine = Machine::new(*rules, outputs, &inputs, stampers, logic, cx.execution.idle.clone());
+        Ok(keyed(cx, ups, &inputs, 3, machine))
     }
 }

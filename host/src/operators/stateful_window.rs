@@ -1,0 +1,148 @@
+//! `window`: a stateful function for each window.
+
+use super::fold_window::is_all;
+use super::transform::{FunctionArgs, reads};
+use super::window::{Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc};
+use crate::catalog::cx::CheckCx;
+use crate::catalog::operator::{Checked, Operator};
+use crate::data::time::Instant;
+use crate::dataflow::build::BuildCx;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::user_fn::{Emitted, OpenStateful, RowError, StatefulFn};
+use crate::diag::Diagnostics;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use std::borrow::Cow;
+
+/// The operator `window`.
+pub struct Window;
+
+impl Operator for Window {
+    fn name(&self) -> &'static str {
+        "window"
+    }
+
+    fn doc(&self) -> &'static str {
+        concat!(
+            r#"Runs a stateful function for each window of a key.
+
+The function has a state for each window. It sees each row, is told when the window closes (`on_eof`), and merges the
+states of sessions that become one; each time it may give any number of rows. It is never woken by time. A row that it
+fails on is treated by `on_error`, as is a window whose close or merge fails.
+
+Arguments:
+- `fn`, the function; `config`, what it is configured with, over what the plugin has.
+"#,
+            ordered_doc!(),
+            shared_doc!(),
+            r#"
+```toml
+[[step]]
+name = "alarms"
+op = "window"
+fn = "sensors.first_over_limit"
+clock = { event = "at", wait = "10s" }
+window = { sliding = "1m", every = "10s" }
+```
+"#
+        )
+    }
+
+    fn check(&self, cx: &CheckCx<'_>) -> Result<Checked, Diagnostics> {
+        let (args, windows): (FunctionArgs, WindowArgs) = cx.args_and()?;
+        let mut problems = Diagnostics::new();
+        let input = &cx.up().schema;
+        let open = problems.take(cx.stateful(&args.function, input, args.config.as_ref()));
+        let early = Early::Refused("its function gives rows when it likes");
+        let windowing = problems.take(Windowing::check(cx, &windows, Order::Chosen, early));
+        let (Some(open), Some(windowing)) = (open, windowing) else { return Err(problems) };
+        let note = reads(&args.function, &open.reads, input);
+        Ok(windowing.step(cx, &open.output.clone(), Stateful { open })?.note(note))
+    }
+}
+
+struct Stateful {
+    open: OpenStateful,
+}
+
+impl LogicFactory for Stateful {
+    fn build(&self, cx: &BuildCx<'_>) -> Result<Box<dyn WindowLogic>, LogicError> {
+        let function = self.open.factory.instantiate(&cx.instance())?;
+        Ok(Box::new(Runner { function, has_state: Vec::new() }))
+    }
+}
+
+/// The groups of the function are the slots of the windows.
+struct Runner {
+    function: Box<dyn StatefulFn>,
+    /// By slot.
+    has_state: Vec<bool>,
+}
+
+impl Runner {
+    fn set(&mut self, slot: u32, has_state: bool) {
+        let slot = slot as usize;
+        if slot >= self.has_state.len() {
+            self.has_state.resize(slot + 1, false);
+        }
+        self.has_state[slot] = has_state;
+    }
+
+    /// Takes in which states are gone; what was emitted is given out.
+    fn given(&mut self, emitted: Emitted) -> Given {
+        for slot in emitted.discarded {
+            self.set(slot, false);
+        }
+        let rows = (emitted.rows.num_rows() > 0).then_some((emitted.rows, emitted.groups));
+        Given { rows, errors: emitted.errors }
+    }
+}
+
+impl WindowLogic for Runner {
+    fn on_rows(
+        &mut self,
+        _input: usize,
+        slots: &[u32],
+        rows: &RecordBatch,
+        index: &[u32],
+        now: Instant,
+    ) -> Result<Given, LogicError> {
+        let rows = if is_all(index, rows.num_rows()) {
+            Cow::Borrowed(rows)
+        } else {
+            Cow::Owned(take_record_batch(rows, &UInt32Array::from(index.to_vec()))?)
+        };
+        let emitted = self.function.on_batch(slots, &rows, now)?;
+        slots.iter().for_each(|&slot| self.set(slot, true));
+        Ok(self.given(emitted))
+    }
+
+    fn merge(&mut self, into: &[u32], from: &[u32], now: Instant) -> Result<Given, LogicError> {
+        let emitted = self.function.merge(into, from, now)?;
+        for (&into, &from) in into.iter().zip(from) {
+            let has_state = self.has_state[into as usize] || self.has_state[from as usize];
+            self.set(into, has_state);
+            self.set(from, false);
+        }
+        Ok(self.given(emitted))
+    }
+
+    fn early(&mut self, _slots: &[u32], _now: Instant) -> Result<Given, LogicError> {
+        Err(LogicError::internal("early results of \"window\" are refused in the plan"))
+    }
+
+    fn close(&mut self, slots: &[u32], now: Instant) -> Result<Given, LogicError> {
+        let with_state = (0..).zip(slots).filter(|(_, slot)| self.has_state[**slot as usize]);
+        let (at, mut closing): (Vec<u32>, Vec<u32>) = with_state.map(|(at, &slot)| (at, slot)).unzip();
+        if closing.is_empty() {
+            return Ok(Given::default());
+        }
+        let emitted = self.function.on_eof(&closing, now)?;
+        let Given { rows, errors } = self.given(emitted);
+        let errors = errors.into_iter().map(|error| RowError { row: at[error.row as usize], ..error }).collect();
+        closing.retain(|&slot| self.has_state[slot as usize]);
+        self.function.release(&closing)?;
+        closing.iter().for_each(|&slot| self.set(slot, false));
+        Ok(Given { rows, errors })
+    }
+}

@@ -1,0 +1,528 @@
+//! The machine that runs a step's windows on a worker: keys, clocks, windows, and the calls of the logic.
+//!
+//! A batch is handled in this order:
+//! 1. For each row, as they come: its key's clock takes in its time; it is late, or it waits, or it enters its windows.
+//! 2. The rows that were late are given out.
+//! 3. The logic is called with the rows that entered.
+//! 4. The windows of those keys close that have come to their ends.
+//!
+//! No result depends on where batches are cut: what a row meets is decided by its key's watermark at its arrival and not
+//! by what step 4 has done before, and step 3 keeps the order of what happens to a window ([`super::entries`]).
+
+use super::super::groups::{Groups, OUTPUT_ROWS};
+use super::alarms::Alarms;
+use super::args::{Late, Rules};
+use super::clock::{Clock, Moment, NO_TIME, Stamper, Untimed};
+use super::early::EarlyResults;
+use super::entries::Entries;
+use super::keys::{Arrival, Key};
+use super::logic::WindowLogic;
+use super::outputs::{DOWN, LATE, META_PORT, Outputs, of_filled};
+use super::queue::{Queue, Released};
+use super::slots::Slots;
+use super::windower::Windower;
+use crate::data::batch::Batch;
+use crate::data::time::Instant;
+use crate::dataflow::emit::Emit;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::idle::IdleClock;
+use crate::dataflow::keyed::Keyed;
+use crate::dataflow::user_fn::RowError;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+/// Rows that are released before they are handed on.
+const RELEASED: usize = 64 << 10;
+/// How often at most, in microseconds of system time, keys are looked through for those to forget.
+const SWEEP: i64 = 1_000_000;
+
+/// A worker's share of a window step.
+pub(super) struct Machine {
+    rules: Rules,
+    outputs: Outputs,
+    logic: Box<dyn WindowLogic>,
+    /// By input; none with the system clock.
+    stampers: Vec<Stamper>,
+    idle: Arc<IdleClock>,
+    groups: Groups,
+    /// By group.
+    keys: Vec<Key>,
+    slots: Slots,
+    entries: Entries,
+    /// None: rows enter as they come.
+    queue: Option<Queue>,
+    early: Option<EarlyResults>,
+    alarms: Alarms,
+    /// Keys that may need another alarm than they have.
+    touched: Vec<u32>,
+    /// Keys of which something is due.
+    due: Vec<u32>,
+    /// The system time, which never goes back here.
+    now: Instant,
+    /// The least id that no session of a forgotten key has.
+    forgotten_ids: i64,
+    /// When keys are looked through for those to forget.
+    sweep_at: Option<i64>,
+    scratch: Scratch,
+}
+
+/// What is made anew for each batch, kept for its memory.
+#[derive(Default)]
+struct Scratch {
+    /// The keys of a batch's rows, and their times.
+    found: Vec<u32>,
+    times: Vec<i64>,
+    /// Rows that were late, and the id of the window for which.
+    late: Vec<(u32, i64)>,
+}
+
+impl Machine {
+    /// Starts without keys. `stampers` read the times of each input's rows, whose schemas are `inputs`.
+    pub fn new(
+        rules: Rules,
+        outputs: Outputs,
+        inputs: &[SchemaRef],
+        stampers: Vec<Stamper>,
+        logic: Box<dyn WindowLogic>,
+        idle: Arc<IdleClock>,
+    ) -> Self {
+        // Times of the system never go back: rows that come are in order.
+        let waits = rules.ordered && rules.clock != Clock::System;
+        let merges = rules.windower.is_session() && (!waits || rules.late == Late::Window);
+        let mixes = waits && inputs.len() > 1;
+        Machine {
+            entries: Entries::new(merges || mixes, if waits { inputs.len() } else { 1 }),
+            queue: waits.then(|| Queue::new(inputs)),
+            early: rules.early.map(EarlyResults::new),
+            rules,
+            outputs,
+            logic,
+            stampers,
+            idle,
+            groups: Groups::default(),
+            keys: Vec::new(),
+            slots: Slots::default(),
+            alarms: Alarms::default(),
+            touched: Vec::new(),
+            due: Vec::new(),
+            now: Instant(i64::MIN),
+            forgotten_ids: 0,
+            sweep_at: None,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Reads the clocks.
+    fn moment(&mut self, now: Instant) -> Moment {
+        self.now = self.now.max(now);
+        Moment { system: self.now.0, idle: if advances(self.rules.clock) { self.idle.now().0 } else { 0 } }
+    }
+
+    /// Takes in the rows of a batch, whose keys and times have been found.
+    fn take_in(&mut self, input: u32, held: Option<u32>, selection: Option<&[u32]>, now: Moment) {
+        let Machine { rules, keys, slots, entries, queue, touched, due, scratch, forgotten_ids, .. } = self;
+        let Scratch { found, times, late } = scratch;
+        let &mut Rules { clock, windower, forget_after, .. } = rules;
+        let lets_in_late = rules.late == Late::Window;
+        let (advances, is_system) = (advances(clock), clock == Clock::System);
+        for (at, (&group, &time)) in found.iter().zip(&*times).enumerate() {
+            if time == NO_TIME {
+                continue;
+            }
+            let row = selection.map_or(at as u32, |selection| selection[at]);
+            let key = &mut keys[group as usize];
+            if now.system.saturating_sub(key.seen) >= forget_after {
+                renew(key, forgotten_ids);
+            }
+            key.seen = now.system;
+            let due_before = key.due;
+            let watermark = clock.observe(&mut key.clock, time, now);
+            let mut arrival = Arrival { key: group, time, open_at: None, row, input: 0 };
+            let mut waits = false;
+            if let (Some(queue), Some(held)) = (queue.as_mut(), held) {
+                if key.due <= watermark {
+                    release(queue, key, group, watermark, windower, slots, entries);
+                }
+                waits = time > watermark;
+                if waits {
+                    queue.wait(group, time, input, held, row);
+                    key.due = key.due.min(time);
+                } else if time == watermark || lets_in_late {
+                    let passed = queue.pass(time, input, held, row);
+                    (arrival.row, arrival.input) = (passed.row, passed.input);
+                }
+            }
+            if time >= watermark && !waits {
+                windower.enter(key, arrival, slots, entries, |_| {});
+            } else if time < watermark && lets_in_late {
+                arrival.open_at = Some(watermark);
+                windower.enter(key, arrival, slots, entries, |id| late.push((row, id)));
+            } else if time < watermark {
+                late.extend(windower.ids(time).map(|id| (row, id)));
+            }
+            if key.due <= watermark && !key.is_due {
+                key.is_due = true;
+                due.push(group);
+            }
+            if (advances || is_system && key.due < due_before) && !key.is_touched {
+                key.is_touched = true;
+                touched.push(group);
+            }
+        }
+    }
+
+    /// Gives out the rows that have no time, and those that were late.
+    fn give_unfit(
+        &mut self,
+        input: usize,
+        batch: &Batch,
+        untimed: &Untimed,
+        out: &mut Emit<'_>,
+    ) -> Result<(), LogicError> {
+        if !self.scratch.late.is_empty() {
+            out.give(LATE, self.outputs.late(input, &whole(batch), &self.scratch.late)?);
+            self.scratch.late.clear();
+        }
+        for untimed in untimed.chunk_by(|(kind, _), (next, _)| kind == next) {
+            let rows: Vec<u32> = untimed.iter().map(|(_, error)| error.row).collect();
+            let messages = untimed.iter().map(|(_, error)| error.message.clone());
+            let errors: Vec<RowError> = (0..).zip(messages).map(|(row, message)| RowError { row, message }).collect();
+            out.fail_as(untimed[0].0, &batch.select(&rows).compact()?, &errors)?;
+        }
+        Ok(())
+    }
+
+    /// Calls the logic with the rows that entered. `batches`, none of which selects rows, are of the inputs from `first`
+    /// on; the rows are numbered by `index`, if there is one.
+    fn run(
+        &mut self,
+        first: usize,
+        batches: &[Batch],
+        index: Option<&[u32]>,
+        out: &mut Emit<'_>,
+    ) -> Result<(), LogicError> {
+        let mut failed: Vec<Vec<RowError>> = vec![Vec::new(); batches.len()];
+        let is_staged = self.entries.is_staged();
+        for mut stage in self.entries.take() {
+            if let Some(index) = index {
+                stage.rows.iter_mut().for_each(|row| *row = index[*row as usize]);
+            }
+            if !stage.slots.is_empty() {
+                let (input, rows) = (first + stage.input, batches[stage.input].rows());
+                let given = self.logic.on_rows(input, &stage.slots, rows, &stage.rows, self.now)?;
+                if given.errors.is_empty() && !is_staged {
+                    self.slots.filled_all(&stage.slots);
+                } else {
+                    self.slots.filled(&stage.slots, &given.errors);
+                }
+                if let Some(early) = &mut self.early {
+                    early.mark(&mut self.slots, &stage.slots, self.now);
+                }
+                let errors = given.errors.into_iter();
+                let of_rows = errors.map(|error| RowError { row: stage.rows[error.row as usize], ..error });
+                failed[stage.input].extend(of_rows);
+                self.give(given.rows, false, out)?;
+            }
+            if !stage.into.is_empty() {
+                let given = self.logic.merge(&stage.into, &stage.from, self.now)?;
+                for (&into, &from) in stage.into.iter().zip(&stage.from) {
+                    self.slots.merge(into, from);
+                }
+                if let Some(early) = &mut self.early {
+                    early.mark(&mut self.slots, &stage.into, self.now);
+                }
+                self.give(given.rows, false, out)?;
+                self.fail(&stage.into, &given.errors, out)?;
+            }
+            self.entries.give_back(stage);
+        }
+        for (batch, mut errors) in batches.iter().zip(failed) {
+            // A row of several windows is reported once.
+            errors.sort_by_key(|error| error.row);
+            errors.dedup_by_key(|error| error.row);
+            let rows: Vec<u32> = errors.iter().map(|error| error.row).collect();
+            if !rows.is_empty() {
+                errors.iter_mut().zip(0..).for_each(|(error, row)| error.row = row);
+                out.fail(&batch.select(&rows).compact()?, &errors)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the logic with the rows that were released.
+    fn run_released(&mut self, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        if self.entries.len() > 0 {
+            let Some(queue) = &self.queue else { return Ok(()) };
+            let batches = queue.released()?;
+            self.run(0, &batches, None, out)?;
+        }
+        if let Some(queue) = &mut self.queue {
+            queue.hand_on();
+        }
+        Ok(())
+    }
+
+    /// Closes those windows of the keys in `due` that have come to their ends by now, or all, at the end of time.
+    fn settle(&mut self, now: Option<Moment>, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let Rules { clock, windower, .. } = self.rules;
+        let mut due = std::mem::take(&mut self.due);
+        let mut closing = Vec::new();
+        for group in due.drain(..) {
+            let key = &mut self.keys[group as usize];
+            key.is_due = false;
+            let watermark = now.map_or(i64::MAX, |now| clock.watermark(key.clock, now));
+            let start = closing.len();
+            while let Some(slot) = key.close_first(&self.slots, windower, watermark) {
+                closing.push(slot);
+            }
+            closing[start..].sort_unstable_by_key(|&slot| self.slots.get(slot).opened);
+            key.due = due_of(key, group, &self.slots, windower, self.queue.as_ref());
+            if closing.len() >= OUTPUT_ROWS {
+                self.close(&closing, out)?;
+                closing.clear();
+            }
+        }
+        self.due = due;
+        self.close(&closing, out)
+    }
+
+    fn close(&mut self, closing: &[u32], out: &mut Emit<'_>) -> Result<(), LogicError> {
+        if closing.is_empty() {
+            return Ok(());
+        }
+        let given = self.logic.close(closing, self.now)?;
+        self.give(given.rows, true, out)?;
+        self.fail(closing, &given.errors, out)?;
+        let told: Vec<u32> = closing.iter().copied().filter(|&slot| !self.slots.get(slot).hollow).collect();
+        out.give(META_PORT, self.outputs.meta(&told, &mut self.slots, &self.groups)?);
+        closing.iter().for_each(|&slot| self.slots.end(slot));
+        Ok(())
+    }
+
+    /// Gives out what the logic gave, but for windows that no row has entered. The times of sessions are known once they
+    /// close; before, what they are depends on the rows that a call takes together.
+    fn give(&self, rows: Option<(RecordBatch, Vec<u32>)>, is_told: bool, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let Some(rows) = rows else { return Ok(()) };
+        let rows = of_filled(rows, &self.slots)?;
+        let are_times_known = is_told || !self.rules.windower.is_session();
+        out.give(DOWN, self.outputs.down(rows, &self.slots, &self.groups, are_times_known)?);
+        Ok(())
+    }
+
+    /// Treats failures of windows: each an index into `slots`.
+    fn fail(&self, slots: &[u32], errors: &[RowError], out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let of = errors.iter().map(|error| (slots[error.row as usize], error));
+        let of_filled = of.filter(|(slot, _)| !self.slots.get(*slot).hollow);
+        let letter =
+            |(slot, error): (u32, &RowError)| self.outputs.letter(slot, &error.message, &self.slots, &self.groups);
+        out.fail_letters(of_filled.map(letter).collect())
+    }
+
+    /// Gives early results, if it is time for them.
+    fn give_early(&mut self, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let Some(early) = self.early.as_mut().filter(|early| early.at().is_some_and(|at| at <= self.now)) else {
+            return Ok(());
+        };
+        for slots in early.take(&mut self.slots).chunks(OUTPUT_ROWS) {
+            let given = self.logic.early(slots, self.now)?;
+            self.give(given.rows, true, out)?;
+            self.fail(slots, &given.errors, out)?;
+        }
+        Ok(())
+    }
+
+    /// Sets alarms for keys that may need another than they have.
+    fn arm(&mut self) {
+        let Rules { clock, windower, .. } = self.rules;
+        for group in self.touched.drain(..) {
+            let key = &mut self.keys[group as usize];
+            // It may have been forgotten since, and be another.
+            if std::mem::take(&mut key.is_touched) {
+                key.due = due_of(key, group, &self.slots, windower, self.queue.as_ref());
+                if let Some(at) = clock.reaches(key.clock, key.due).filter(|_| key.due < i64::MAX) {
+                    self.alarms.set(group, at);
+                }
+            }
+        }
+    }
+
+    /// Forgets the keys that have had no rows for long, if it is time to look for them.
+    fn forget(&mut self) {
+        let now = self.now.0;
+        if self.sweep_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut forgotten = Vec::new();
+        for (group, key) in (0..).zip(&mut self.keys) {
+            let is_old = key.seen > i64::MIN && now.saturating_sub(key.seen) >= self.rules.forget_after;
+            if is_old && key.due == i64::MAX {
+                self.forgotten_ids = self.forgotten_ids.max(key.next_id);
+                *key = Key::NEW;
+                self.alarms.clear(group);
+                forgotten.push(group);
+            }
+        }
+        self.groups.release(&forgotten);
+        self.sweep_at = (self.groups.len() > 0).then(|| self.next_sweep());
+    }
+
+    fn next_sweep(&self) -> i64 {
+        self.now.0.saturating_add((self.rules.forget_after / 4).max(SWEEP))
+    }
+}
+
+impl Keyed for Machine {
+    fn on_batch(&mut self, input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let now = self.moment(now);
+        let Scratch { found, times, .. } = &mut self.scratch;
+        self.groups.intern(batch.keys().expect("the upstream is keyed"), batch.selection(), found);
+        let untimed = match self.stampers.get_mut(input) {
+            Some(stamper) => stamper.times(&batch, times)?,
+            None => {
+                times.clear();
+                times.resize(found.len(), now.system);
+                Untimed::new()
+            }
+        };
+        self.keys.resize(self.groups.capacity(), Key::NEW);
+        self.alarms.resize(self.groups.capacity());
+        if self.sweep_at.is_none() {
+            self.sweep_at = Some(self.next_sweep());
+        }
+        let held = self.queue.as_mut().map(|queue| {
+            queue.resize(self.groups.capacity());
+            queue.hold(input, &batch)
+        });
+        self.take_in(u32::try_from(input).expect("a step has few inputs"), held, batch.selection(), now);
+        self.give_unfit(input, &batch, &untimed, out)?;
+        match held {
+            None => self.run(input, &[whole(&batch)], None, out)?,
+            Some(held) => {
+                let index = self.queue.as_ref().and_then(|queue| queue.released_of(input, held));
+                match index {
+                    Some(index) if self.outputs.inputs == 1 => self.run(0, &[whole(&batch)], Some(&index), out)?,
+                    _ => {}
+                }
+                self.run_released(out)?;
+                if let Some(queue) = &mut self.queue {
+                    queue.settle(input, held)?;
+                }
+            }
+        }
+        self.settle(Some(now), out)?;
+        if self.rules.clock == Clock::System {
+            self.arm();
+        }
+        Ok(())
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let alarm = self.alarms.next().filter(|_| self.rules.clock == Clock::System);
+        let early = self.early.as_ref().and_then(EarlyResults::at);
+        alarm.into_iter().chain(self.sweep_at).map(Instant).chain(early).min()
+    }
+
+    fn uses_idle_time(&self) -> bool {
+        advances(self.rules.clock)
+    }
+
+    fn wake_at_idle(&mut self) -> Option<Instant> {
+        self.arm();
+        self.alarms.next().map(Instant)
+    }
+
+    fn on_wake(&mut self, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let now = self.moment(now);
+        let Rules { clock, windower, .. } = self.rules;
+        let time = if clock == Clock::System { now.system } else { now.idle };
+        while let Some(group) = self.alarms.pop(time) {
+            let key = &mut self.keys[group as usize];
+            key.is_due = true;
+            self.due.push(group);
+            if !std::mem::replace(&mut key.is_touched, true) {
+                self.touched.push(group);
+            }
+        }
+        self.groups.sort(&mut self.due);
+        if let Some(queue) = &mut self.queue {
+            for &group in &self.due {
+                let key = &mut self.keys[group as usize];
+                let watermark = clock.watermark(key.clock, now);
+                release(queue, key, group, watermark, windower, &mut self.slots, &mut self.entries);
+            }
+            self.run_released(out)?;
+        }
+        self.settle(Some(now), out)?;
+        self.give_early(out)?;
+        self.forget();
+        if clock == Clock::System {
+            self.arm();
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        self.moment(now);
+        self.due = self.groups.sorted();
+        for at in 0..self.due.len() {
+            let group = self.due[at];
+            while let Some(queue) = &mut self.queue
+                && let Some(row) = queue.pop(group, i64::MAX)
+            {
+                let key = &mut self.keys[group as usize];
+                self.rules.windower.enter(key, row.arrival(group), &mut self.slots, &mut self.entries, |_| {});
+                if self.entries.len() >= RELEASED {
+                    self.run_released(out)?;
+                }
+            }
+        }
+        self.run_released(out)?;
+        self.settle(None, out)
+    }
+}
+
+fn advances(clock: Clock) -> bool {
+    matches!(clock, Clock::Event { advances: true, .. })
+}
+
+/// A key is new, or has had no rows for long: in the latter case it is forgotten, unless it has windows or rows that wait.
+#[cold]
+fn renew(key: &mut Key, forgotten_ids: &mut i64) {
+    if key.due == i64::MAX {
+        *forgotten_ids = (*forgotten_ids).max(key.next_id);
+        key.renew(*forgotten_ids);
+    }
+}
+
+/// Releases the rows of a key that a watermark has reached.
+fn release(
+    queue: &mut Queue,
+    key: &mut Key,
+    group: u32,
+    watermark: i64,
+    windower: Windower,
+    slots: &mut Slots,
+    entries: &mut Entries,
+) {
+    while let Some(row) = queue.pop(group, watermark) {
+        windower.enter(key, row.arrival(group), slots, entries, |_| {});
+    }
+}
+
+impl Released {
+    fn arrival(self, key: u32) -> Arrival {
+        Arrival { key, time: self.time, open_at: None, row: self.row, input: self.input }
+    }
+}
+
+/// When something is next due for a key; the end of time for never.
+fn due_of(key: &Key, group: u32, slots: &Slots, windower: Windower, queue: Option<&Queue>) -> i64 {
+    key.first_due(slots, windower).min(queue.map_or(i64::MAX, |queue| queue.first(group)))
+}
+
+/// All rows that a batch holds.
+fn whole(batch: &Batch) -> Batch {
+    let keys = batch.keys().cloned().expect("the upstream is keyed");
+    Batch::keyed(batch.rows().clone(), keys).from_origin(batch.origin().cloned())
+}

@@ -1,0 +1,112 @@
+//! Reading back: states, positions and manifests as they were at the epoch that is resumed from.
+
+use super::block::{self, SLICES, slice_of};
+use super::catalogue::{BlockRow, PositionRow, Role, StepNumber};
+use super::compact;
+use super::merge::Merge;
+use super::part::PartStore;
+use super::resume::Resume;
+use super::writer::SharedPart;
+use crate::data::ids::{PartitionId, StepId};
+use crate::data::key::{self, Keys};
+use crate::dataflow::durable::Manifest;
+use crate::dataflow::error::LogicError;
+use arrow::array::BinaryArray;
+use std::ops::Range;
+use std::sync::{MutexGuard, PoisonError};
+
+/// All parts of a store, in the order of their numbers, and the decision where it goes on. Whatever is newer than that
+/// is not seen.
+pub struct Shelf {
+    pub parts: Vec<SharedPart>,
+    pub resume: Resume,
+}
+
+impl Shelf {
+    /// See [`crate::dataflow::durable::Recovery::load_state`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_state(
+        &self,
+        step: &StepId,
+        groups: Range<u64>,
+        each: &mut dyn FnMut(Keys, BinaryArray) -> Result<(), LogicError>,
+    ) -> Result<(), LogicError> {
+        let number = self.number_of(step)?;
+        for slice in (0..SLICES).filter(|&slice| overlaps(slice, &groups)) {
+            let part = &self.parts[self.part_of(slice)];
+            let blocks = lock(part).catalogue().blocks_of(number, slice, self.resume.epoch);
+            let mut open = |row: &BlockRow| {
+                let bytes = lock(part).read(row)?;
+                // Decoded without the lock, so that workers that load from one part do it side by side.
+                block::decode(&bytes, row.groups, row.rows)
+                    .map_err(|problem| LogicError::from(compact::damaged(lock(part).catalogue(), row, &problem)))
+            };
+            let merge = Merge { blocks, groups: groups.clone(), keeps_discarded: false, open: &mut open };
+            merge.run(&mut |rows| each(Keys::new(rows.keys), rows.values))?;
+        }
+        Ok(())
+    }
+
+    /// See [`crate::dataflow::durable::Recovery::load_source`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_source(&self, step: &StepId, part: &PartitionId) -> Result<Option<Vec<u8>>, LogicError> {
+        let number = self.number_of(step)?;
+        let home = lock(&self.parts[self.home_of(part)]);
+        let rows = home.catalogue().positions.iter().filter(|row| self.is_of(row, Role::Source, number));
+        let newest = rows.filter(|row| row.part == *part).max_by_key(|row| (row.epoch, row.id));
+        Ok(newest.map(|row| row.bytes.clone()))
+    }
+
+    /// See [`crate::dataflow::durable::Recovery::load_sinks`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_sinks(&self, step: &StepId) -> Result<Vec<Manifest>, LogicError> {
+        let number = self.number_of(step)?;
+        let mut manifests = Vec::new();
+        for part in &self.parts {
+            let part = lock(part);
+            let rows = part.catalogue().positions.iter().filter(|row| self.is_of(row, Role::Sink, number));
+            manifests.extend(rows.map(|row| (row.epoch, row.part.clone(), row.id, row.bytes.clone())));
+        }
+        manifests.sort();
+        Ok(manifests.into_iter().map(|(epoch, part, _, manifest)| Manifest { part, epoch, manifest }).collect())
+    }
+
+    /// The number of a step in the tables.
+    ///
+    /// # Errors
+    /// The step is not one of those that the store was opened for.
+    pub fn number_of(&self, step: &StepId) -> Result<StepNumber, LogicError> {
+        let number = self.resume.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number);
+        number.ok_or_else(|| LogicError::internal(format!("step \"{step}\" is not one of those that keep something")))
+    }
+
+    /// The part that owns a slice.
+    pub fn part_of(&self, slice: u64) -> usize {
+        usize::try_from(slice * self.parts.len() as u64 / SLICES).expect("a part's number fits a usize")
+    }
+
+    /// The part that keeps what a partition hands in.
+    pub fn home_of(&self, part: &PartitionId) -> usize {
+        self.part_of(slice_of(key::group_of(key::hash(&part.0))))
+    }
+
+    fn is_of(&self, row: &PositionRow, role: Role, step: StepNumber) -> bool {
+        row.role == role && row.step == step && row.epoch <= self.resume.epoch
+    }
+}
+
+/// Takes a part for one use.
+pub fn lock(part: &SharedPart) -> MutexGuard<'_, Box<dyn PartStore>> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn overlaps(slice: u64, groups: &Range<u64>) -> bool {
+    let width = key::KEY_GROUPS / SLICES;
+    slice * width < groups.end && (slice + 1) * width > groups.start
+}

@@ -1,0 +1,176 @@
+//! Merging the layers of a slice: the newest state of each key, in the order of the keys' hashes.
+//!
+//! Blocks are opened when the merge comes to their first key group, so that memory holds one group's blocks of each
+//! layer at a time and not the slice.
+
+use super::block::{FULL, Rows};
+use super::catalogue::BlockRow;
+use crate::data::key::group_of;
+use arrow::array::{Array, BinaryArray, BinaryBuilder, StringArray, StringBuilder};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Rows of a batch, at most.
+const ROWS: usize = 8192;
+
+/// Some of the rows merged: each key once, sorted.
+pub struct Merged {
+    pub keys: StringArray,
+    pub values: BinaryArray,
+    /// The hashes of the first and the last key.
+    pub hashes: (u64, u64),
+}
+
+/// What is merged, and how.
+pub struct Merge<'a, E> {
+    /// Blocks of one slice, the oldest first.
+    pub blocks: Vec<BlockRow>,
+    /// Rows of other groups are left out.
+    pub groups: Range<u64>,
+    /// Whether keys without a state are handed over: needed if something older lies below.
+    pub keeps_discarded: bool,
+    /// Reads a block.
+    pub open: &'a mut dyn FnMut(&BlockRow) -> Result<Rows, E>,
+}
+
+impl<E> Merge<'_, E> {
+    /// Merges, and hands the rows over in batches.
+    ///
+    /// # Errors
+    /// A block cannot be read; or `each` failed.
+    pub fn run(self, each: &mut dyn FnMut(Merged) -> Result<(), E>) -> Result<(), E> {
+        let Merge { blocks, groups, keeps_discarded, open } = self;
+        let mut closed: Vec<(usize, BlockRow)> = blocks.into_iter().enumerate().collect();
+        closed.retain(|(_, block)| block.groups.0 < groups.end && block.groups.1 >= groups.start);
+        closed.sort_by_key(|&(age, ref block)| (block.groups.0, age));
+        let mut closed = VecDeque::from(closed);
+        let mut cursors: Vec<Cursor> = Vec::new();
+        let mut out = Output::new(keeps_discarded);
+        loop {
+            let group = cursors.iter().map(|cursor| group_of(cursor.hash())).min();
+            let group = group.or_else(|| closed.front().map(|(_, block)| block.groups.0));
+            let Some(group) = group else { break };
+            while let Some((age, block)) = closed.pop_front_if(|(_, block)| block.groups.0 <= group) {
+                cursors.extend(Cursor::new(age, open(&block)?, &groups));
+            }
+            let limit = closed.front().map_or(u64::MAX, |(_, block)| block.groups.0 << 54);
+            step(&mut cursors, limit, &mut out, each)?;
+        }
+        out.flush(each)
+    }
+}
+
+/// Takes the next rows: as many as come from one block, or one key that is in several.
+fn step<E>(
+    cursors: &mut Vec<Cursor>,
+    limit: u64,
+    out: &mut Output,
+    each: &mut dyn FnMut(Merged) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(first) = (0..cursors.len()).min_by(|&a, &b| cursors[a].cmp(&cursors[b])) else { return Ok(()) };
+    let others = cursors.iter().enumerate().filter(|&(at, _)| at != first);
+    let next = others.map(|(_, cursor)| cursor.hash()).min().unwrap_or(u64::MAX).min(limit);
+    if cursors[first].hash() < next {
+        let rows = cursors[first].before(next);
+        out.append(&cursors[first].rows, rows, each)?;
+    } else {
+        // The newest of those that have the key; `first` is the oldest of them.
+        let is_same = |cursor: &Cursor| cursor.key_order(&cursors[first]) == Ordering::Equal;
+        let holders: Vec<usize> = (0..cursors.len()).filter(|&at| is_same(&cursors[at])).collect();
+        let newest = holders.iter().copied().max_by_key(|&at| cursors[at].age).unwrap_or(first);
+        let row = cursors[newest].at;
+        out.append(&cursors[newest].rows, row..row + 1, each)?;
+        holders.into_iter().for_each(|at| cursors[at].at += 1);
+    }
+    cursors.retain(|cursor| cursor.at < cursor.end);
+    Ok(())
+}
+
+/// A block that is open, and how far the merge is in it.
+struct Cursor {
+    /// Larger for newer blocks.
+    age: usize,
+    rows: Rows,
+    at: usize,
+    end: usize,
+}
+
+impl Cursor {
+    fn new(age: usize, rows: Rows, groups: &Range<u64>) -> Option<Self> {
+        let at = rows.hashes.partition_point(|&hash| group_of(hash) < groups.start);
+        let end = rows.hashes.partition_point(|&hash| group_of(hash) < groups.end);
+        (at < end).then_some(Cursor { age, rows, at, end })
+    }
+
+    fn hash(&self) -> u64 {
+        self.rows.hashes[self.at]
+    }
+
+    fn key_order(&self, other: &Cursor) -> Ordering {
+        let key = |other: &Cursor| self.rows.keys.value(self.at).cmp(other.rows.keys.value(other.at));
+        self.hash().cmp(&other.hash()).then_with(|| key(other))
+    }
+
+    fn cmp(&self, other: &Cursor) -> Ordering {
+        self.key_order(other).then(self.age.cmp(&other.age))
+    }
+
+    /// Goes to the first row whose hash is `next` or more; returns the rows before it.
+    fn before(&mut self, next: u64) -> Range<usize> {
+        let start = self.at;
+        while self.at < self.end && self.hash() < next {
+            self.at += 1;
+        }
+        start..self.at
+    }
+}
+
+/// Rows merged that have not been handed over yet.
+struct Output {
+    keeps_discarded: bool,
+    keys: StringBuilder,
+    values: BinaryBuilder,
+    rows: usize,
+    hashes: (u64, u64),
+}
+
+impl Output {
+    fn new(keeps_discarded: bool) -> Self {
+        let (keys, values) = (StringBuilder::new(), BinaryBuilder::new());
+        Output { keeps_discarded, keys, values, rows: 0, hashes: (0, 0) }
+    }
+
+    fn append<E>(
+        &mut self,
+        from: &Rows,
+        rows: Range<usize>,
+        each: &mut dyn FnMut(Merged) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for row in rows {
+            if from.values.is_null(row) && !self.keeps_discarded {
+                continue;
+            }
+            if self.rows == 0 {
+                self.hashes.0 = from.hashes[row];
+            }
+            self.hashes.1 = from.hashes[row];
+            self.keys.append_value(from.keys.value(row));
+            self.values.append_option(from.values.is_valid(row).then(|| from.values.value(row)));
+            self.rows += 1;
+            let bytes = self.keys.values_slice().len() + self.values.values_slice().len();
+            if self.rows >= ROWS || bytes >= FULL {
+                self.flush(each)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush<E>(&mut self, each: &mut dyn FnMut(Merged) -> Result<(), E>) -> Result<(), E> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        self.rows = 0;
+        each(Merged { keys: self.keys.finish(), values: self.values.finish(), hashes: self.hashes })
+    }
+}

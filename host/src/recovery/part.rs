@@ -1,0 +1,193 @@
+//! What a part of the store can do, and the transactions that change one. Transactions are made from a catalogue alone;
+//! carrying them out is all that storage has to do, so that another storage can stand in for SQLite.
+
+use super::catalogue::{BlockRow, Catalogue, Execution, Hash, Layer, PositionRow, Role, Sealed, Step, StepNumber};
+use super::error::StoreError;
+use crate::data::time::{Epoch, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Executions that are remembered: enough to see what happened, few enough for a flow that restarts for ever.
+const EXECUTIONS: usize = 64;
+
+/// Storage of a part.
+pub trait PartStore: Send {
+    /// What is in the part.
+    fn catalogue(&self) -> &Catalogue;
+
+    /// Carries out a transaction, wholly or not at all; when it returns, no crash undoes it.
+    ///
+    /// # Errors
+    /// Another execution has claimed the part, or it cannot be written. The part must not be used again: what a failed
+    /// write leaves behind is known only after it was opened anew.
+    fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError>;
+
+    /// The bytes of a block, checked.
+    ///
+    /// # Errors
+    /// The block is damaged or cannot be read.
+    fn read(&self, block: &BlockRow) -> Result<Vec<u8>, StoreError>;
+
+    /// Tidies up behind the transactions, if there is enough to tidy up. Called when there is nothing else to do.
+    ///
+    /// # Errors
+    /// As for `commit`.
+    fn rest(&mut self) -> Result<(), StoreError>;
+
+    /// Looks for damage in the storage itself, below what the catalogue can tell.
+    ///
+    /// # Errors
+    /// There is some.
+    fn examine(&self) -> Result<(), StoreError>;
+}
+
+/// What changes a part, in one step.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The execution that must be the last one to have claimed the part.
+    pub fence: u64,
+    pub execution: Option<Execution>,
+    pub removed_executions: Vec<u64>,
+    pub steps: Vec<(StepNumber, Step)>,
+    pub sealed: Option<Sealed>,
+    pub removed_sealed: Vec<Epoch>,
+    pub blocks: Vec<(BlockRow, Vec<u8>)>,
+    pub removed_blocks: Vec<(Layer, i64)>,
+    pub positions: Vec<PositionRow>,
+    pub removed_positions: Vec<(Role, i64)>,
+    pub floor: Epoch,
+    pub check: Hash,
+}
+
+impl Transaction {
+    fn new(catalogue: &Catalogue) -> Self {
+        Transaction {
+            fence: catalogue.execution(),
+            execution: None,
+            removed_executions: Vec::new(),
+            steps: Vec::new(),
+            sealed: None,
+            removed_sealed: Vec::new(),
+            blocks: Vec::new(),
+            removed_blocks: Vec::new(),
+            positions: Vec::new(),
+            removed_positions: Vec::new(),
+            floor: catalogue.floor,
+            check: catalogue.check,
+        }
+    }
+
+    /// Claims a part for an execution, and removes whatever is newer than the epoch that it resumes from.
+    pub fn claim(catalogue: &Catalogue, execution: Execution, steps: &BTreeMap<StepNumber, Step>) -> Self {
+        let resume = execution.resume;
+        let is_dead = |epoch: Epoch| epoch > resume;
+        let old = catalogue.executions.len().saturating_sub(EXECUTIONS - 1);
+        let dead_positions = catalogue.positions.iter().filter(|position| is_dead(position.epoch));
+        let dead_blocks = catalogue.blocks.iter().filter(|block| is_dead(block.epoch));
+        let new_steps = steps.iter().filter(|(number, step)| catalogue.steps.get(number) != Some(step));
+        Transaction {
+            execution: Some(execution),
+            removed_executions: catalogue.executions[..old].iter().map(|execution| execution.number).collect(),
+            steps: new_steps.map(|(&number, step)| (number, step.clone())).collect(),
+            removed_sealed: catalogue
+                .sealed
+                .iter()
+                .map(|sealed| sealed.epoch)
+                .filter(|&epoch| is_dead(epoch))
+                .collect(),
+            removed_blocks: dead_blocks.map(|block| (block.layer, block.id)).collect(),
+            removed_positions: dead_positions.map(|position| (position.role, position.id)).collect(),
+            ..Self::new(catalogue)
+        }
+        .checked(catalogue)
+    }
+
+    /// Seals an epoch. The blocks are deltas; numbers of rows are given here. Rows may be of this epoch and of any since
+    /// the one that was sealed before.
+    pub fn seal(
+        catalogue: &Catalogue,
+        epoch: Epoch,
+        at: Instant,
+        mut blocks: Vec<(BlockRow, Vec<u8>)>,
+        mut positions: Vec<PositionRow>,
+    ) -> Self {
+        for (id, (block, _)) in (catalogue.next_block(Layer::Delta)..).zip(&mut blocks) {
+            block.id = id;
+        }
+        positions.sort_by_key(|position| position.role);
+        let sources = positions.iter().filter(|position| position.role == Role::Source).count();
+        let (first, second) = positions.split_at_mut(sources);
+        for (role, positions) in [(Role::Source, first), (Role::Sink, second)] {
+            for (id, position) in (catalogue.next_position(role)..).zip(positions) {
+                position.id = id;
+            }
+        }
+        let execution = catalogue.execution();
+        let chain = catalogue.link(epoch, execution, blocks.iter().map(|(block, _)| block), &positions);
+        let sealed = Some(Sealed { epoch, execution, at, chain });
+        Transaction { sealed, blocks, positions, ..Self::new(catalogue) }
+    }
+
+    /// Raises the floor, and forgets what only older epochs need: their links, and positions that newer ones replace.
+    /// Of manifests those go that `is_committed` says are.
+    pub fn advance(catalogue: &Catalogue, floor: Epoch, is_committed: impl Fn(&PositionRow) -> bool) -> Self {
+        let mut newest = BTreeMap::new();
+        for position in catalogue.positions.iter().filter(|position| position.epoch <= floor) {
+            let newest = newest.entry((position.role, position.step, &position.part)).or_insert(position.epoch);
+            *newest = position.epoch.max(*newest);
+        }
+        let is_replaced = |position: &&PositionRow| {
+            let newest = newest.get(&(position.role, position.step, &position.part));
+            newest.is_some_and(|&newest| position.epoch < newest)
+                && (position.role == Role::Source || is_committed(position))
+        };
+        let removed = catalogue.positions.iter().filter(is_replaced);
+        Transaction {
+            floor,
+            removed_sealed: catalogue.sealed.iter().map(|sealed| sealed.epoch).filter(|&epoch| epoch < floor).collect(),
+            removed_positions: removed.map(|position| (position.role, position.id)).collect(),
+            ..Self::new(catalogue)
+        }
+        .checked(catalogue)
+    }
+
+    /// Puts blocks in the place of those that they were merged from. Numbers are given here.
+    pub fn replace(catalogue: &Catalogue, old: &[BlockRow], mut new: Vec<(BlockRow, Vec<u8>)>) -> Self {
+        let mut next = [Layer::Base, Layer::Delta].map(|layer| catalogue.next_block(layer));
+        for (block, _) in &mut new {
+            let next = &mut next[block.layer as usize];
+            block.id = *next;
+            *next += 1;
+        }
+        let removed_blocks = old.iter().map(|block| (block.layer, block.id)).collect();
+        Transaction { blocks: new, removed_blocks, ..Self::new(catalogue) }.checked(catalogue)
+    }
+
+    /// Computes the check as it will be.
+    fn checked(mut self, catalogue: &Catalogue) -> Self {
+        let mut after = catalogue.clone();
+        after.apply(&self);
+        self.check = after.compute_check();
+        self
+    }
+}
+
+impl Catalogue {
+    /// Follows a transaction that was carried out.
+    pub fn apply(&mut self, transaction: &Transaction) {
+        let t = transaction;
+        self.executions.retain(|execution| !t.removed_executions.contains(&execution.number));
+        self.executions.extend(t.execution.clone());
+        self.steps.extend(t.steps.iter().cloned());
+        let removed: BTreeSet<_> = t.removed_sealed.iter().copied().collect();
+        self.sealed.retain(|sealed| !removed.contains(&sealed.epoch));
+        self.sealed.extend(t.sealed.clone());
+        let removed: BTreeSet<_> = t.removed_blocks.iter().copied().collect();
+        self.blocks.retain(|block| removed.is_empty() || !removed.contains(&(block.layer, block.id)));
+        self.blocks.extend(t.blocks.iter().map(|(block, _)| block.clone()));
+        let removed: BTreeSet<_> = t.removed_positions.iter().copied().collect();
+        self.positions.retain(|position| !removed.contains(&(position.role, position.id)));
+        self.positions.extend(t.positions.iter().cloned());
+        self.floor = t.floor;
+        self.check = t.check;
+    }
+}

@@ -1,0 +1,323 @@
+//! The store: a folder of parts, opened, judged, claimed, and then written by one thread a part.
+
+use super::block::{self, SLICES, slice_of};
+use super::catalogue::{Catalogue, Execution, Identity, Layer, PositionRow, Role, Step, StepNumber};
+use super::compact;
+use super::error::{StoreError, Trouble};
+use super::load::{Shelf, lock};
+use super::part::{PartStore, Transaction};
+use super::resume::{Resume, file_name, resume};
+use super::sqlite::{self, SqlitePart};
+use super::writer::{self, Order, Seals, WriterCx};
+use crate::data::ids::{FlowId, PartitionId, StepId};
+use crate::data::key::Keys;
+use crate::data::time::Epoch;
+use crate::dataflow::durable::{Changes, Durable, Manifest, Recovery};
+use crate::dataflow::env::Env;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::failure::FailureSlot;
+use crate::dataflow::writers::Writers;
+use arrow::array::{Array, BinaryArray};
+use crossbeam::channel::Sender;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// How to keep a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The number of files of a new store, from 1 to 64. Each costs an fsync an epoch, and lets one more thread write.
+    pub parts: u64,
+    /// Epochs back from the newest durable one that can still be resumed from, for copies of the files that were made
+    /// one after the other.
+    pub retention: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { parts: 8, retention: 16 }
+    }
+}
+
+/// A store that is open and sound, and has decided where to go on. Until it is claimed nothing is changed.
+pub struct Store {
+    shelf: Shelf,
+    retention: u64,
+}
+
+impl Store {
+    /// Opens the store in a folder, or makes one where there is none. `steps` are those of the flow that keep something.
+    ///
+    /// # Errors
+    /// The store is damaged, in use, or not one that this flow can go on from.
+    pub fn open(
+        folder: &Path,
+        flow: &FlowId,
+        steps: &[Step],
+        options: Options,
+        env: &Env,
+    ) -> Result<Store, StoreError> {
+        let mut files = find(folder)?;
+        if files.is_empty() || is_unfinished(folder, &files)? {
+            create(folder, flow, options.parts, env)?;
+            files = find(folder)?;
+        }
+        let mut parts: Vec<Box<dyn PartStore>> = Vec::new();
+        for file in files {
+            parts.push(Box::new(SqlitePart::open(&folder.join(file))?));
+        }
+        Self::from_parts(parts, flow, steps, options)
+    }
+
+    /// Makes a store of parts that are open.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn from_parts(
+        mut parts: Vec<Box<dyn PartStore>>,
+        flow: &FlowId,
+        steps: &[Step],
+        options: Options,
+    ) -> Result<Store, StoreError> {
+        parts.sort_by_key(|part| part.catalogue().identity.part);
+        let catalogues: Vec<&Catalogue> = parts.iter().map(|part| part.catalogue()).collect();
+        let resume = resume(&catalogues, flow, steps)?;
+        let parts = parts.into_iter().map(|part| Arc::new(Mutex::new(part))).collect();
+        Ok(Store { shelf: Shelf { parts, resume }, retention: options.retention })
+    }
+
+    /// Where the store goes on.
+    pub fn resume(&self) -> &Resume {
+        &self.shelf.resume
+    }
+
+    /// The manifests of a sink, as [`Recovery::load_sinks`] will give them: for the sink to find out, before anything is
+    /// changed, whether its readers have seen more than the store knows of.
+    ///
+    /// # Errors
+    /// The step is not one of those that keep something.
+    pub fn load_sinks(&self, step: &StepId) -> Result<Vec<Manifest>, LogicError> {
+        self.shelf.load_sinks(step)
+    }
+
+    /// Claims the store for an execution with `workers`: removes what the last one did not finish, in all parts. Nothing
+    /// may be read from a source before this returns.
+    ///
+    /// # Errors
+    /// A part cannot be written, or a thread cannot be started.
+    pub fn claim(
+        self,
+        workers: usize,
+        env: &Env,
+        failure: &FailureSlot,
+        writers: &Writers,
+    ) -> Result<ClaimedStore, StoreError> {
+        let Store { shelf: Shelf { parts, resume }, retention } = self;
+        let execution = Execution {
+            number: resume.execution,
+            resume: resume.epoch,
+            started_at: env.clock.now(),
+            workers: workers as u64,
+            wxhost: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        for part in &parts {
+            let mut part = lock(part);
+            let claim = Transaction::claim(part.catalogue(), execution.clone(), &resume.steps);
+            part.commit(claim)?;
+        }
+        let seals = Arc::new(Seals::new(parts.len(), resume.epoch));
+        let cx = WriterCx {
+            env: env.clone(),
+            failure: failure.clone(),
+            writers: writers.clone(),
+            seals: seals.clone(),
+            retention,
+        };
+        let mut orders = Vec::new();
+        for (number, part) in parts.iter().enumerate() {
+            let started = writer::start(&cx, number, part.clone());
+            orders.push(started.map_err(|error| StoreError::io(format!("thread {number}"), &error))?);
+        }
+        let handed_in = AtomicU64::new(resume.epoch.0);
+        Ok(ClaimedStore { shelf: Shelf { parts, resume }, seals, orders, handed_in })
+    }
+}
+
+/// A store that an execution has claimed. Dropping it ends its threads, when they have done what they were asked to.
+pub struct ClaimedStore {
+    shelf: Shelf,
+    seals: Arc<Seals>,
+    /// One a part.
+    orders: Vec<Sender<Order>>,
+    /// The newest epoch for which something was handed in.
+    handed_in: AtomicU64,
+}
+
+impl ClaimedStore {
+    fn order(&self, part: usize, order: Order) {
+        // A writer that is gone has failed, and so the execution ends.
+        self.orders[part].send(order).ok();
+    }
+
+    /// Takes note that something of an epoch is handed in.
+    fn begin(&self, step: &StepId, epoch: Epoch) -> Result<StepNumber, LogicError> {
+        if self.seals.is_complete(epoch) {
+            let message = format!("something of epoch {epoch} was handed in after it was sealed");
+            return Err(LogicError::internal(message));
+        }
+        self.handed_in.fetch_max(epoch.0, Ordering::AcqRel);
+        self.shelf.number_of(step)
+    }
+
+    fn position(
+        &self,
+        role: Role,
+        step: &StepId,
+        part: &PartitionId,
+        epoch: Epoch,
+        bytes: Vec<u8>,
+    ) -> Result<(), LogicError> {
+        let number = self.begin(step, epoch)?;
+        let mut row = PositionRow { role, id: 0, epoch, step: number, part: part.clone(), bytes, crc: 0 };
+        row.crc = row.checksum();
+        self.order(self.shelf.home_of(part), Order::Position(row));
+        Ok(())
+    }
+}
+
+impl Recovery for ClaimedStore {
+    fn first_epoch(&self) -> Epoch {
+        self.shelf.resume.first_epoch()
+    }
+
+    fn state(&self, step: &StepId, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
+        if changes.keys.values().is_empty() {
+            return Ok(());
+        }
+        let number = self.begin(step, epoch)?;
+        let mut of_parts: Vec<Vec<_>> = vec![Vec::new(); self.shelf.parts.len()];
+        for block in block::encode(changes)? {
+            let part = self.shelf.part_of(slice_of(block.groups.0));
+            of_parts[part].push(compact::row_of(block, Layer::Delta, epoch, number));
+        }
+        for (part, blocks) in of_parts.into_iter().enumerate().filter(|(_, blocks)| !blocks.is_empty()) {
+            self.order(part, Order::Blocks(blocks));
+        }
+        Ok(())
+    }
+
+    fn source(&self, step: &StepId, part: &PartitionId, epoch: Epoch, position: Vec<u8>) -> Result<(), LogicError> {
+        self.position(Role::Source, step, part, epoch, position)
+    }
+
+    fn sink(&self, step: &StepId, part: &PartitionId, epoch: Epoch, manifest: Vec<u8>) -> Result<(), LogicError> {
+        self.position(Role::Sink, step, part, epoch, manifest)
+    }
+
+    fn seal(&self, epoch: Epoch) {
+        let handed_in = Epoch(self.handed_in.load(Ordering::Acquire));
+        // Asked under the lock of the seals, so that all parts seal the same epochs in the same order.
+        self.seals.complete(epoch, handed_in, || {
+            (0..self.shelf.parts.len()).for_each(|part| self.order(part, Order::Seal(epoch)));
+        });
+    }
+
+    fn end(&self) {
+        self.seal(Epoch(self.handed_in.load(Ordering::Acquire)));
+    }
+
+    fn durable(&self) -> &Durable {
+        &self.seals.durable
+    }
+
+    fn committed(&self, step: &StepId, part: &PartitionId, epoch: Epoch) {
+        if let Ok(step) = self.shelf.number_of(step) {
+            self.order(self.shelf.home_of(part), Order::Committed { step, part: part.clone(), epoch });
+        }
+    }
+
+    fn load_state(
+        &self,
+        step: &StepId,
+        groups: Range<u64>,
+        each: &mut dyn FnMut(Keys, BinaryArray) -> Result<(), LogicError>,
+    ) -> Result<(), LogicError> {
+        self.shelf.load_state(step, groups, each)
+    }
+
+    fn load_source(&self, step: &StepId, part: &PartitionId) -> Result<Option<Vec<u8>>, LogicError> {
+        self.shelf.load_source(step, part)
+    }
+
+    fn load_sinks(&self, step: &StepId) -> Result<Vec<Manifest>, LogicError> {
+        self.shelf.load_sinks(step)
+    }
+}
+
+/// The names of the files of parts in a folder, sorted.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn find(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let io = |error: &std::io::Error| StoreError::io(folder.display(), error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io(&error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| io(&error))?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("part-") && name.ends_with(".sqlite3") {
+            files.push(name);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Whether the files are of a store whose making was cut short: the first part is made last, and only then can the store
+/// be claimed. Such files hold nothing, and are made again.
+fn is_unfinished(folder: &Path, files: &[String]) -> Result<bool, StoreError> {
+    if files.contains(&file_name(0)) {
+        return Ok(false);
+    }
+    for file in files {
+        if SqlitePart::open(&folder.join(file))?.catalogue().execution() > 0 {
+            return Ok(false);
+        }
+    }
+    for file in files {
+        let path = folder.join(file);
+        fs::remove_file(&path).map_err(|error| StoreError::io(path.display(), &error))?;
+    }
+    Ok(true)
+}
+
+/// Makes the files of a new store. Each gets its name when it is complete.
+fn create(folder: &Path, flow: &FlowId, parts: u64, env: &Env) -> Result<(), StoreError> {
+    if !(1..=SLICES).contains(&parts) {
+        let message = format!("a store has from 1 to {SLICES} files, not {parts}");
+        return Err(StoreError::new(Trouble::Refused, folder.display(), message));
+    }
+    let io = |error: std::io::Error| StoreError::io(folder.display(), &error);
+    fs::create_dir_all(folder).map_err(io)?;
+    let store = format!("{:016x}{:016x}", env.random.next(), env.random.next());
+    for part in (0..parts).rev() {
+        let (path, new) = (folder.join(file_name(part)), folder.join(format!("{}.new", file_name(part))));
+        for left in ["", "-wal", "-journal"] {
+            match fs::remove_file(folder.join(format!("{}.new{left}", file_name(part)))) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+                _ => {}
+            }
+        }
+        sqlite::create(&new, Identity { store: store.clone(), flow: flow.clone(), part, parts })?;
+        fs::File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
+        fs::rename(&new, &path).map_err(io)?;
+        // The name is on disk once the folder is; the first part's must not get there before the others'.
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+    }
+    Ok(())
+}

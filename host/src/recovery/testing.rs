@@ -1,0 +1,79 @@
+//! Parts in memory, and a small flow's worth of changes, for tests.
+
+use super::catalogue::{BlockRow, Catalogue, Identity, Layer, Step};
+use super::compact::damaged;
+use super::error::{StoreError, Trouble};
+use super::part::{PartStore, Transaction};
+use super::resume::file_name;
+use crate::data::key::Keys;
+use crate::dataflow::durable::Changes;
+use arrow::array::{BinaryArray, StringArray};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Storage in memory; what has been committed outlives the part, as a disk does.
+pub struct MemoryPart {
+    catalogue: Catalogue,
+    blocks: BTreeMap<(Layer, i64), Vec<u8>>,
+    disk: Disk,
+}
+
+/// What a crash leaves of a part.
+pub type Disk = Arc<Mutex<Option<Kept>>>;
+type Kept = (Catalogue, BTreeMap<(Layer, i64), Vec<u8>>);
+
+impl MemoryPart {
+    /// Opens what is on a disk, or makes a new part on it.
+    pub fn open(disk: &Disk, part: u64, parts: u64) -> MemoryPart {
+        let identity = Identity { store: "s".to_owned(), flow: "test".into(), part, parts };
+        let kept = disk.lock().unwrap().clone();
+        let (catalogue, blocks) = kept.unwrap_or_else(|| (Catalogue::new(file_name(part), identity), BTreeMap::new()));
+        MemoryPart { catalogue, blocks, disk: disk.clone() }
+    }
+}
+
+impl PartStore for MemoryPart {
+    fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError> {
+        let on_disk = self.disk.lock().unwrap().as_ref().map_or(0, |kept| kept.0.execution());
+        if on_disk != transaction.fence {
+            let message = "another execution has taken the store over";
+            return Err(StoreError::new(Trouble::Refused, &self.catalogue.file, message));
+        }
+        self.catalogue.apply(&transaction);
+        transaction.removed_blocks.iter().for_each(|id| drop(self.blocks.remove(id)));
+        self.blocks.extend(transaction.blocks.into_iter().map(|(row, bytes)| ((row.layer, row.id), bytes)));
+        *self.disk.lock().unwrap() = Some((self.catalogue.clone(), self.blocks.clone()));
+        Ok(())
+    }
+
+    fn read(&self, block: &BlockRow) -> Result<Vec<u8>, StoreError> {
+        let bytes = self.blocks.get(&(block.layer, block.id)).cloned();
+        let bytes = bytes.filter(|bytes| block.checksum(bytes) == block.crc);
+        bytes.ok_or_else(|| damaged(&self.catalogue, block, "its checksum is wrong"))
+    }
+
+    fn rest(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn examine(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// A step called `id`.
+pub fn step(id: &str) -> Step {
+    Step { id: id.into(), kind: "fold".to_owned(), fingerprint: vec![1] }
+}
+
+/// Changes of keys to numbers; none discards.
+pub fn changes(rows: &[(&str, Option<u64>)]) -> Changes {
+    let keys: StringArray = rows.iter().map(|(key, _)| Some(*key)).collect();
+    let values: Vec<_> = rows.iter().map(|(_, value)| value.map(u64::to_le_bytes)).collect();
+    let values: BinaryArray = values.iter().map(|value| value.as_ref().map(|value| &value[..])).collect();
+    Changes { keys: Keys::new(keys), values }
+}

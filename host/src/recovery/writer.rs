@@ -1,0 +1,194 @@
+//! The thread that writes a part: gathers what workers hand in, seals epochs, and compacts while nobody wants anything.
+
+use super::catalogue::{BlockRow, PositionRow, Role, StepNumber};
+use super::compact;
+use super::error::StoreError;
+use super::part::{PartStore, Transaction};
+use crate::data::ids::PartitionId;
+use crate::data::time::Epoch;
+use crate::dataflow::durable::Durable;
+use crate::dataflow::env::Env;
+use crate::dataflow::failure::{FailureSlot, Stop};
+use crate::dataflow::writers::Writers;
+use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A part, as its writer and those who load share it.
+pub type SharedPart = Arc<Mutex<Box<dyn PartStore>>>;
+
+/// What is asked of a writer. Orders are carried out in their sequence.
+pub enum Order {
+    /// Deltas, whose rows are complete but for their numbers.
+    Blocks(Vec<(BlockRow, Vec<u8>)>),
+    Position(PositionRow),
+    /// Write everything up to this epoch that was ordered before.
+    Seal(Epoch),
+    /// A sink's manifests before this epoch's may be forgotten.
+    Committed {
+        step: StepNumber,
+        part: PartitionId,
+        epoch: Epoch,
+    },
+}
+
+/// How far the parts are; shared by their writers.
+pub struct Seals {
+    pub durable: Durable,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// For each part the newest epoch that it sealed.
+    sealed: Vec<Epoch>,
+    /// The newest epoch that the parts were asked to seal.
+    asked: Epoch,
+    /// The newest epoch that is complete; after `asked` if nothing changed since.
+    complete: Epoch,
+}
+
+impl Seals {
+    /// All of `parts` parts are at an epoch.
+    pub fn new(parts: usize, at: Epoch) -> Self {
+        let state = State { sealed: vec![at; parts], asked: at, complete: at };
+        Seals { durable: Durable::new(at), state: Mutex::new(state) }
+    }
+
+    /// The epoch is complete. Calls `ask`, once in all and in the order of epochs, if anything was handed in since the
+    /// parts were asked last; `handed_in` is the newest epoch for which something was.
+    pub fn complete(&self, epoch: Epoch, handed_in: Epoch, ask: impl FnOnce()) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if epoch <= state.complete {
+            return;
+        }
+        state.complete = epoch;
+        if handed_in > state.asked {
+            state.asked = epoch;
+            ask();
+        }
+        self.publish(&state);
+    }
+
+    /// Whether the epoch is complete, so that nothing more may be handed in for it.
+    pub fn is_complete(&self, epoch: Epoch) -> bool {
+        epoch <= self.state.lock().unwrap_or_else(PoisonError::into_inner).complete
+    }
+
+    fn sealed(&self, part: usize, epoch: Epoch) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sealed[part] = epoch;
+        self.publish(&state);
+    }
+
+    fn publish(&self, state: &State) {
+        let oldest = state.sealed.iter().min().copied().unwrap_or(state.complete);
+        self.durable.advance(if oldest >= state.asked { state.complete } else { oldest });
+    }
+}
+
+/// What writers are given.
+#[derive(Clone)]
+pub struct WriterCx {
+    pub env: Env,
+    pub failure: FailureSlot,
+    pub writers: Writers,
+    pub seals: Arc<Seals>,
+    /// Epochs that stay above the floor.
+    pub retention: u64,
+}
+
+/// Starts the thread that writes a part. It ends when what is returned is dropped and everything ordered is done, or
+/// when it fails: then the execution has failed.
+///
+/// # Errors
+/// The system refuses another thread.
+pub fn start(cx: &WriterCx, number: usize, part: SharedPart) -> Result<Sender<Order>, std::io::Error> {
+    let (sender, orders) = unbounded();
+    let writing = cx.writers.begin();
+    let failure = cx.failure.clone();
+    let mut writer =
+        Writer { number, cx: cx.clone(), part, blocks: Vec::new(), positions: Vec::new(), committed: BTreeMap::new() };
+    let body = Box::new(move || {
+        if let Err(error) = writer.run(&orders) {
+            failure.set(Stop::Recovery(Box::new(error.into())));
+        }
+        // The file is closed before the thread counts as ended, if nobody else has it open.
+        drop(writer);
+        drop(writing);
+    });
+    cx.env.spawner.spawn(&format!("recovery {number}"), body)?;
+    Ok(sender)
+}
+
+struct Writer {
+    number: usize,
+    cx: WriterCx,
+    part: SharedPart,
+    /// Of epochs that are not sealed yet.
+    blocks: Vec<(BlockRow, Vec<u8>)>,
+    positions: Vec<PositionRow>,
+    /// For each partition of a sink the newest epoch that readers see.
+    committed: BTreeMap<(StepNumber, PartitionId), Epoch>,
+}
+
+impl Writer {
+    fn run(&mut self, orders: &Receiver<Order>) -> Result<(), StoreError> {
+        loop {
+            let order = match orders.try_recv() {
+                Ok(order) => order,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {
+                    if self.tidy()? {
+                        continue;
+                    }
+                    match orders.recv() {
+                        Ok(order) => order,
+                        Err(_) => return Ok(()),
+                    }
+                }
+            };
+            match order {
+                Order::Blocks(blocks) => self.blocks.extend(blocks),
+                Order::Position(position) => self.positions.push(position),
+                Order::Committed { step, part, epoch } => drop(self.committed.insert((step, part), epoch)),
+                Order::Seal(epoch) => self.seal(epoch)?,
+            }
+        }
+    }
+
+    fn seal(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        let (blocks, later) = std::mem::take(&mut self.blocks).into_iter().partition(|(row, _)| row.epoch <= epoch);
+        self.blocks = later;
+        let (positions, later) = std::mem::take(&mut self.positions).into_iter().partition(|row| row.epoch <= epoch);
+        self.positions = later;
+        let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.cx.env.clock.now();
+        let transaction = Transaction::seal(part.catalogue(), epoch, now, blocks, positions);
+        part.commit(transaction)?;
+        drop(part);
+        self.cx.seals.sealed(self.number, epoch);
+        Ok(())
+    }
+
+    /// Does the next thing that can wait; false if there is none.
+    fn tidy(&mut self) -> Result<bool, StoreError> {
+        let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
+        let durable = self.cx.seals.durable.newest();
+        if let Some(floor) = compact::next_floor(part.catalogue(), durable, self.cx.retention) {
+            let is_committed = |position: &PositionRow| {
+                let committed = self.committed.get(&(position.step, position.part.clone()));
+                position.role == Role::Sink && committed.is_some_and(|&committed| position.epoch <= committed)
+            };
+            let transaction = Transaction::advance(part.catalogue(), floor, is_committed);
+            part.commit(transaction)?;
+            return Ok(true);
+        }
+        if let Some(work) = compact::next_work(part.catalogue()) {
+            let transaction = compact::merge(&**part, &work)?;
+            part.commit(transaction)?;
+            return Ok(true);
+        }
+        part.rest()?;
+        Ok(false)
+    }
+}
