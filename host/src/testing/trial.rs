@@ -49,6 +49,7 @@ pub fn run(plan: &Plan, test: &Test, workers: usize, catalog: Catalog) -> Vec<Fa
             let wanted = wanted.as_ref().map(|wanted| format!("it should have failed with: {wanted}"));
             let notes = match &error {
                 RunError::Step(error) => error.error.notes.clone(),
+                RunError::Recovery(error) => error.notes.clone(),
                 RunError::Aborted | RunError::Start(_) => Vec::new(),
             };
             failed.push(Failed::of_run(format!("the run failed: {error}"), notes.into_iter().chain(wanted).collect()));
