@@ -7,11 +7,10 @@ use crate::catalog::operator::{Checked, Operator, StreamType};
 use crate::data::batch::Batch;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
-use crate::dataflow::dead_letter::{DeadLetter, Kind};
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::keyed::{Keyed, keyed};
-use crate::dataflow::user_fn::{FoldFn, OpenFold, RowError};
+use crate::dataflow::user_fn::{FoldFn, OpenFold};
 use crate::diag::Diagnostics;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -152,22 +151,15 @@ impl Keyed for Folder {
             let done = (0..).zip(groups).filter(|(at, _)| failed.next_if_eq(at).is_none());
             let done: Vec<u32> = done.map(|(_, &group)| group).collect();
             out.give(0, Batch::keyed(finished.rows, self.groups.keys(&done)));
-            out.fail_letters(finished.errors.iter().map(|error| self.letter(groups, error)).collect())?;
+            let letters = finished.errors.iter();
+            let letters =
+                letters.map(|error| self.groups.letter(groups[error.row as usize], &self.key, &error.message));
+            out.fail_letters(letters.collect())?;
             self.fold.release(groups)?;
         }
         self.groups.clear();
         self.folded.clear();
         Ok(())
-    }
-}
-
-impl Folder {
-    fn letter(&self, groups: &[u32], error: &RowError) -> DeadLetter {
-        let key = self.groups.key(groups[error.row as usize]);
-        let row: serde_json::Map<_, _> = [(self.key.to_string(), key.into())].into_iter().collect();
-        let message = format!("key {key:?}: {}", error.message);
-        let row = serde_json::Value::Object(row).to_string();
-        DeadLetter { kind: Kind::Returned, message, partition: None, position: None, row }
     }
 }
 

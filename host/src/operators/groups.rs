@@ -1,6 +1,7 @@
 //! Groups: keys as small dense numbers, so that state can stand in plain arrays.
 
 use crate::data::key::Keys;
+use crate::dataflow::dead_letter::{DeadLetter, Kind};
 use arrow::array::{Array, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use hashbrown::HashTable;
@@ -121,6 +122,15 @@ impl Groups {
         let offsets = OffsetBuffer::from_lengths(slots().map(|slot| slot.len as usize));
         let values = StringArray::try_new(offsets, Buffer::from_vec(data), None);
         Keys::new(values.expect("keys are whole texts"))
+    }
+
+    /// Describes a failure of a group in use, which is of no single row; `name` is that of the key.
+    pub fn letter(&self, group: u32, name: &str, message: &str) -> DeadLetter {
+        let key = self.key(group);
+        let row: serde_json::Map<_, _> = [(name.to_owned(), key.into())].into_iter().collect();
+        let row = serde_json::Value::Object(row).to_string();
+        let message = format!("key {key:?}: {message}");
+        DeadLetter { kind: Kind::Returned, message, partition: None, position: None, row }
     }
 
     /// Ends groups in use.

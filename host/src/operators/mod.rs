@@ -1,5 +1,6 @@
 //! One file an operator, or a family of them, declared once.
 
+mod alarms;
 mod branch;
 mod cast;
 mod collect;
@@ -27,6 +28,7 @@ mod raises;
 mod redistribute;
 mod rows;
 mod select;
+mod stateful;
 mod stateful_window;
 #[cfg(test)]
 mod testing;
@@ -66,6 +68,10 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &enrich_cached::EnrichCached,
     &select::Select,
     &parse::Parse,
+    &stateful::Stateful,
+    &stateful::StatefulBatch,
+    &stateful::StatefulMap,
+    &stateful::StatefulFlatMap,
     &collect::Collect,
     &count_final::CountFinal,
     &fold_final::ReduceFinal,

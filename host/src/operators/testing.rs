@@ -24,6 +24,7 @@ use crate::spec;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use arrow::util::display::array_value_to_string;
+pub use functions::Calls;
 use functions::{Function, Functions};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -76,11 +77,19 @@ pub fn show(batch: &Batch) -> Vec<String> {
 
 /// What logic gives, without a driver; a failed row stops it.
 pub fn emitted(logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>) -> Vec<Batch> {
-    let meter = Arc::default();
-    let row_errors = RowErrors { step: "s".into(), on_error: OnError::Fail, max_errors: None, port: None, meter };
+    given(OnError::Fail, logic).unwrap().into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// What logic of one port gives, without a driver: the port and the batch. Dead letters are on port 1.
+pub fn given(
+    on_error: OnError,
+    logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>,
+) -> Result<Vec<(usize, Batch)>, LogicError> {
+    let (meter, port) = (Arc::default(), (on_error == OnError::DeadLetter).then_some(1));
+    let row_errors = RowErrors { step: "s".into(), on_error, max_errors: None, port, meter };
     let mut given = Vec::new();
-    logic(&mut Emit::new(&mut given, &row_errors)).unwrap();
-    given.into_iter().map(|(_, batch)| batch).collect()
+    logic(&mut Emit::new(&mut given, &row_errors))?;
+    Ok(given)
 }
 
 type Rows = Arc<Mutex<BTreeMap<String, Vec<String>>>>;
@@ -140,7 +149,15 @@ impl Bench {
             output => table(output, &[]).schema(),
         };
         let extends = name.starts_with("add_");
-        self.functions.0.insert(format!("p.{name}"), Function { kind, output, extends, apply: Arc::new(apply) });
+        self.functions
+            .transforms
+            .insert(format!("p.{name}"), Function { kind, output, extends, apply: Arc::new(apply) });
+        self
+    }
+
+    /// Adds a stateful function, `p.<name>`; its rows have one column, `value: int64`.
+    pub fn stateful(mut self, name: &str, calls: Calls) -> Self {
+        self.functions.statefuls.insert(format!("p.{name}"), calls);
         self
     }
 

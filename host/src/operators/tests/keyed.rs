@@ -1,6 +1,6 @@
 //! Steps that work by key.
 
-use super::super::testing::Bench;
+use super::super::testing::{Bench, Calls};
 use super::{applied, batch, bench, steps, table};
 use crate::catalog::function::FunctionKind;
 use arrow::array::StringArray;
@@ -160,5 +160,73 @@ fn collect_needs_to_know_when_rows_come_out() {
     ] {
         let collect = format!("op = \"collect\"{arguments}");
         assert_eq!(bench().problems(&steps(&["op = \"key_on\"; key = \"n\"", &collect])), [wanted]);
+    }
+}
+
+/// The running mean of a key, in tenths; a mean over 9 ends it.
+fn mean() -> Calls {
+    let on_row = |state: &mut Option<i64>, n: i64, _| {
+        // The sum, and how many, in one number.
+        let (sum, rows) = state.map_or((0, 0), |state| (state / 100, state % 100));
+        if n == 4 {
+            return Err("four".to_owned());
+        }
+        let mean = (sum + n) * 10 / (rows + 1);
+        *state = Some((sum + n) * 100 + rows + 1).filter(|_| mean <= 90);
+        Ok(vec![mean])
+    };
+    let on_eof = |state: &mut Option<i64>, (), _| Ok(vec![-state.take().unwrap()]);
+    Calls { on_row, on_eof, ..Calls::default() }
+}
+
+/// The rows of the bench in one partition, so that those of a key have an order.
+fn in_order() -> Bench {
+    let rows = ["1,to", "2,be", "3,or", "4,not", "5,to", "6,be", "7,that"];
+    Bench::default().source("in", [table("n: int64, word: string", &rows)])
+}
+
+#[test]
+fn a_state_of_each_key_goes_from_row_to_row() {
+    let key = "op = \"key_on\"; key = \"word\"";
+    let bench = in_order().stateful("mean", mean());
+    let rows = ["be: value=20", "be: value=40", "or: value=30", "that: value=70", "to: value=10", "to: value=30"];
+    for op in ["stateful_map", "stateful_flat_map"] {
+        let step = format!("op = \"{op}\"; fn = \"p.mean\"; on_error = \"skip\"; ttl = \"1h\"");
+        assert_eq!(bench.out(&steps(&[key, &step])), rows, "{op}");
+    }
+    let ends = ["be: value=-802", "or: value=-301", "that: value=-701", "to: value=-602"];
+    for op in ["stateful", "stateful_batch"] {
+        let out = bench.out(&steps(&[key, &format!("op = \"{op}\"; fn = \"p.mean\"; on_error = \"skip\"")]));
+        let mut wanted = [&rows[..], &ends].concat();
+        wanted.sort_unstable();
+        assert_eq!(out, wanted, "{op}");
+    }
+}
+
+#[test]
+fn what_a_stateful_step_makes_of_a_row_is_known_to_be_of_that_row() {
+    let flow = steps(&[
+        "op = \"key_on\"; key = \"word\"",
+        "name = \"mean\"; op = \"stateful\"; fn = \"p.mean\"; on_error = \"dead_letter\"",
+        "name = \"bad\"; op = \"raises\"",
+        "op = \"output\"; from = \"mean.errors\"; sink = { memory = \"errors\" }",
+    ]);
+    let error = in_order().stateful("mean", mean()).run(&flow, 1).error();
+    assert!(error.starts_with("step \"bad\", 000:1: "), "{error}");
+}
+
+#[test]
+fn a_stateful_step_needs_a_key_a_stateful_function_and_time_to_forget() {
+    let bench = bench().stateful("mean", mean());
+    let key = "op = \"key_on\"; key = \"word\"";
+    for op in ["stateful", "stateful_batch", "stateful_map", "stateful_flat_map"] {
+        let keyless = format!("step \"s0\": \"{op}\" works on keyed streams, and \"in\" has no key");
+        assert_eq!(bench.problems(&steps(&[&format!("op = \"{op}\"; fn = \"p.mean\"")])), [keyless]);
+        let problems = bench.problems(&steps(&[key, &format!("op = \"{op}\"; fn = \"p.sum\"; ttl = \"0s\"")]));
+        let wanted = [
+            "step \"s1\": with a \"ttl\" of nothing there is no state",
+            "step \"s1\": function \"p.sum\" is a fold, wanted: stateful",
+        ];
+        assert_eq!(problems, wanted);
     }
 }

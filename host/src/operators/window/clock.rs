@@ -129,6 +129,17 @@ impl Stamp {
     }
 }
 
+#[cfg(test)]
+impl Stamp {
+    /// Makes what reads times from a column.
+    pub fn build_column(self) -> Stamper {
+        match self {
+            Stamp::Column(column) => Stamper::Column(column),
+            Stamp::Call(_) => panic!("it is a function"),
+        }
+    }
+}
+
 /// Reads the times of an input's rows.
 pub(super) enum Stamper {
     Column(TimeColumn),
@@ -248,6 +259,7 @@ fn take(time: Option<i64>, row: u32, what: &str, times: &mut Vec<i64>, untimed: 
 mod tests {
     use super::super::super::testing::table;
     use super::*;
+    use arrow::array::TimestampMicrosecondArray;
 
     const EVENT: Clock = Clock::Event { wait: 10, advances: true };
 
@@ -300,9 +312,9 @@ mod tests {
         if let Some(selection) = selection {
             batch = batch.select(selection);
         }
-        let Some(Stamp::Column(column)) = Stamp::of_column(0, "t", &ty.parse().unwrap()) else { panic!("{ty}") };
+        let stamp = Stamp::of_column(0, "t", &ty.parse().unwrap()).unwrap();
         let mut times = Vec::new();
-        let untimed = Stamper::Column(column).times(&batch, &mut times).unwrap();
+        let untimed = stamp.build_column().times(&batch, &mut times).unwrap();
         (times, untimed.into_iter().map(|(kind, error)| format!("{kind:?} {}: {}", error.row, error.message)).collect())
     }
 
@@ -314,7 +326,7 @@ mod tests {
             assert_eq!(times(ty, &cells, Some(&[1])), (vec![2 * second], vec![]), "{ty}");
         }
         assert_eq!(times("date", &["1970-01-02"], None), (vec![MICROS_PER_DAY], vec![]));
-        assert_eq!(Stamp::of_column(0, "t", &Type::Int64).is_none(), true);
+        assert!(Stamp::of_column(0, "t", &Type::Int64).is_none());
     }
 
     #[test]
@@ -330,7 +342,11 @@ mod tests {
         let (read, why) = times("string", &["now"], None);
         let wanted = "Parse 0: column \"t\": expected a timestamp like 2022-01-02T03:04:05Z, found \"now\"";
         assert_eq!((read, why), (vec![NO_TIME], vec![wanted.to_owned()]));
-        let outside = "Value 0: column \"t\", the event time, is outside the years 1 to 9999";
-        assert_eq!(times("timestamp", &["+12000-01-01T00:00:00Z"], None).1, [outside]);
+        let (mut times, mut untimed) = (Vec::new(), Untimed::new());
+        let Some(Stamp::Column(column)) = Stamp::of_column(0, "t", &Type::Timestamp) else { panic!("it holds times") };
+        let days = TimestampMicrosecondArray::from(vec![LAST, LAST + 1]);
+        column.numbers(&days, None, |micros| micros, &mut times, &mut untimed);
+        let outside = "column \"t\", the event time, is outside the years 1 to 9999".to_owned();
+        assert_eq!((times, untimed), (vec![LAST, NO_TIME], vec![(Kind::Value, RowError { row: 1, message: outside })]));
     }
 }

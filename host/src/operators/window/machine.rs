@@ -113,6 +113,21 @@ impl Machine {
         }
     }
 
+    #[cfg(test)]
+    pub fn keys(&self) -> usize {
+        self.groups.len()
+    }
+
+    #[cfg(test)]
+    pub fn open_windows(&self) -> usize {
+        self.slots.len()
+    }
+
+    #[cfg(test)]
+    pub fn idle(&self) -> &IdleClock {
+        &self.idle
+    }
+
     /// Reads the clocks.
     fn moment(&mut self, now: Instant) -> Moment {
         self.now = self.now.max(now);

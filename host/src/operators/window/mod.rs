@@ -20,6 +20,8 @@ mod outputs;
 mod queue;
 mod slots;
 mod step;
+#[cfg(test)]
+mod tests;
 mod windower;
 
 pub(super) use args::{Early, Order, WindowArgs, Windowing};

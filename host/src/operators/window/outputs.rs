@@ -8,7 +8,7 @@ use crate::data::batch::Batch;
 use crate::dataflow::dead_letter::{DeadLetter, Kind};
 use crate::dataflow::error::LogicError;
 use arrow::array::{
-    Array, ArrayRef, Int64Array, Int64Builder, ListBuilder, RecordBatch, RecordBatchOptions, StringArray, StructArray,
+    ArrayRef, Int64Array, Int64Builder, ListBuilder, RecordBatch, RecordBatchOptions, StringArray, StructArray,
     TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow::compute::take_record_batch;

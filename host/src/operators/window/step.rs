@@ -1,6 +1,6 @@
 //! The declaration of a window step: its ports, and how it is built.
 
-use super::args::{Side, Windowing};
+use super::args::{Windowing, With};
 use super::logic::LogicFactory;
 use super::machine::Machine;
 use super::outputs::Outputs;
@@ -11,7 +11,7 @@ use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::keyed::keyed;
 use crate::diag::{Diagnostic, Diagnostics};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
 /// What is told of a window that has closed.
@@ -44,49 +44,53 @@ impl Windowing {
 
     /// The logic's columns, and those of `with`.
     fn down(&self, cx: &CheckCx<'_>, output: &SchemaRef) -> Result<SchemaRef, Diagnostics> {
-        let mut fields = output.fields().to_vec();
-        for with in &self.with.value {
-            let (name, ty) = with.column();
-            if fields.iter().any(|field| *field.name() == name) {
-                let message = format!("{}: its rows would have two columns \"{name}\"", cx.what());
-                let help = "leave it out of \"with\"";
-                return Err(Diagnostic::new("duplicate-column", message).at(self.with.span.clone()).help(help).into());
-            }
-            fields.push(Arc::new(ty.field(&name)));
-        }
-        Ok(Arc::new(Schema::new_with_metadata(fields, output.metadata().clone())))
+        let down = down_schema(output, &self.with.value);
+        let Some(name) = repeated(&down) else { return Ok(down) };
+        let message = format!("{}: its rows would have two columns \"{name}\"", cx.what());
+        let help = "leave it out of \"with\"";
+        Err(Diagnostic::new("duplicate-column", message).at(self.with.span.clone()).help(help).into())
     }
 
-    /// The columns of rows that are late: those of the only input, or of several a struct for each.
+    /// The columns of rows that are late.
     fn late(&self, cx: &CheckCx<'_>) -> Result<SchemaRef, Diagnostics> {
-        let mut columns: Vec<(String, Type)> = Vec::new();
-        let clash = |side: &Side, name: &str| {
-            let message = format!("{}: its port \"late\" would have two columns \"{name}\"", cx.what());
-            let help = match self.sides.len() {
-                1 => format!("rename the column in a step before it: op = \"select\", rename = {{ … = \"{name}\" }}"),
-                _ => "name the upstreams differently: from = { left = \"…\", right = \"…\" }".to_owned(),
-            };
-            Diagnostics::from(Diagnostic::new("duplicate-column", message).at(side.span.clone()).help(help))
+        let sides: Vec<_> = self.sides.iter().map(|side| (side.name.clone(), side.schema.clone())).collect();
+        let late = late_schema(&sides);
+        let Some(name) = repeated(&late) else { return Ok(late) };
+        let message = format!("{}: its port \"late\" would have two columns \"{name}\"", cx.what());
+        let help = match sides.as_slice() {
+            [_] => format!("rename the column in a step before it: op = \"select\", rename = {{ other = \"{name}\" }}"),
+            _ => "name the upstreams differently: from = { left = \"…\", right = \"…\" }".to_owned(),
         };
-        let id = ("window_id".to_owned(), Type::Int64);
-        if let [side] = self.sides.as_slice() {
-            if side.schema.column_with_name(&id.0).is_some() {
-                return Err(clash(side, &id.0));
-            }
-            let fields = side.schema.fields().iter().cloned().chain([Arc::new(id.1.field(&id.0))]);
-            return Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
-        }
-        columns.push(("side".to_owned(), Type::String));
-        for side in &self.sides {
-            if side.name == id.0 || columns.iter().any(|(name, _)| *name == side.name) {
-                return Err(clash(side, &side.name));
-            }
-            let members = side.schema.fields().iter().map(|field| (field.name().clone(), Type::of(field)));
-            columns.push((side.name.clone(), Type::Struct(members.collect())));
-        }
-        columns.push(id);
-        Ok(schema_of(&columns))
+        let side = self.sides.iter().rfind(|side| side.name == name).unwrap_or(&self.sides[0]);
+        Err(Diagnostic::new("duplicate-column", message).at(side.span.clone()).help(help).into())
     }
+}
+
+/// The logic's columns, and those that are set beside them.
+pub(super) fn down_schema(output: &SchemaRef, with: &[With]) -> SchemaRef {
+    let added = with.iter().map(|with| with.column()).map(|(name, ty)| Arc::new(ty.field(&name)));
+    let fields: Vec<FieldRef> = output.fields().iter().cloned().chain(added).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// The columns of rows that are late: those of the only input, or of several a struct for each.
+pub(super) fn late_schema(sides: &[(String, SchemaRef)]) -> SchemaRef {
+    let id = ("window_id".to_owned(), Type::Int64);
+    if let [(_, rows)] = sides {
+        let fields: Vec<FieldRef> = rows.fields().iter().cloned().chain([Arc::new(id.1.field(&id.0))]).collect();
+        return Arc::new(Schema::new(fields));
+    }
+    let structs = sides.iter().map(|(name, rows)| {
+        let members = rows.fields().iter().map(|field| (field.name().clone(), Type::of(field)));
+        (name.clone(), Type::Struct(members.collect()))
+    });
+    schema_of(&[("side".to_owned(), Type::String)].into_iter().chain(structs).chain([id]).collect::<Vec<_>>())
+}
+
+/// A name that two columns have.
+fn repeated(schema: &Schema) -> Option<String> {
+    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
+    (1..names.len()).find(|&at| names[..at].contains(&names[at])).map(|at| names[at].clone())
 }
 
 pub(super) struct WindowStep {

@@ -107,6 +107,72 @@ impl TryFold for Sum {
     }
 }
 
+/// Texts in the order in which they came; those of a session that was merged stand in brackets. "!" is an error.
+#[derive(Default, State)]
+struct Joined {
+    texts: String,
+}
+
+impl TryFold for Joined {
+    type In<'a> = &'a str;
+    type Out = String;
+
+    fn try_fold(&mut self, value: &str) -> Result<()> {
+        if value == "!" {
+            return Err(Error::user("the text cannot be joined"));
+        }
+        self.texts.push_str(value);
+        Ok(())
+    }
+
+    fn try_merge(&mut self, other: Self) -> Result<()> {
+        self.texts.push_str(&format!("({})", other.texts));
+        Ok(())
+    }
+
+    fn try_finish(&self) -> Result<String> {
+        Ok(self.texts.clone())
+    }
+}
+
+/// Notes texts: tells what there is at "?", at a merge and at the end. "!" is an error.
+#[derive(Default, State)]
+struct Diary {
+    texts: String,
+}
+
+impl Stateful for Diary {
+    type In<'a> = &'a str;
+    type Out = String;
+
+    fn on_item(&mut self, value: &str, cx: &mut Emit<String>) -> Result<()> {
+        match value {
+            "!" => return Err(Error::user("the text cannot be noted")),
+            "?" => cx.emit(format!("so far {}", self.texts)),
+            text => self.texts.push_str(text),
+        }
+        Ok(())
+    }
+
+    fn on_merge(&mut self, other: Self, cx: &mut Emit<String>) -> Result<()> {
+        cx.emit(format!("{} takes in {}", self.texts, other.texts));
+        self.texts.push_str(&other.texts);
+        Ok(())
+    }
+
+    fn on_eof(&mut self, cx: &mut Emit<String>) -> Result<()> {
+        cx.emit(format!("in the end {}", self.texts));
+        Ok(())
+    }
+}
+
+/// When a text was written, from the number behind its "@".
+#[map]
+fn written_at(value: &str) -> Result<Timestamp> {
+    let seconds = value.split_once('@').map_or("", |(_, seconds)| seconds);
+    Ok(Timestamp::from_micros(number_in(seconds)? * 1_000_000))
+}
+
 /// Fails on texts in many ways.
 #[map]
 fn moody(value: &str) -> Result<String> {
@@ -259,6 +325,9 @@ plugin!(
     first,
     longer,
     Sum as sum,
+    Joined as joined,
+    Diary as diary,
+    written_at,
     moody,
     Count as countdown,
     Notes as notes,
