@@ -2,6 +2,7 @@
 
 mod keyed;
 mod registry;
+mod replay;
 mod stateless;
 
 use super::testing::{Bench, table};
