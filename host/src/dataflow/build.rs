@@ -14,6 +14,7 @@ use crate::data::ids::{FlowId, StepId, WorkerIndex};
 use crate::telemetry::meter::StepMeter;
 use std::sync::Arc;
 use timely::dataflow::Scope;
+use timely::dataflow::operators::Concat;
 
 /// A stream of batches inside a worker's dataflow.
 pub type Stream<'s> = timely::dataflow::Stream<'s, u64, Packet>;
@@ -42,9 +43,64 @@ pub struct BuildCx<'s> {
     pub meter: Arc<StepMeter>,
     /// What to do with rows that fail.
     pub row_errors: RowErrors,
+    /// Which half of the step is built, if it has two.
+    pub half: Option<Half>,
+}
+
+/// One of the two operators of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    First,
+    Second,
 }
 
 impl<'s> BuildCx<'s> {
+    /// Builds a step of two operators, one behind the other. Both build their ports as if they were the whole step: the
+    /// first has one, which is what the second is given, and rows that fail in either come out together. Rows that come in
+    /// are counted by the first, rows that go out by the second.
+    ///
+    /// # Errors
+    /// Those of the halves.
+    pub fn in_halves(
+        &mut self,
+        ups: Vec<Stream<'s>>,
+        first: impl FnOnce(&mut BuildCx<'s>, Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError>,
+        second: impl FnOnce(&mut BuildCx<'s>, Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError>,
+    ) -> Result<Vec<Stream<'s>>, LogicError> {
+        let port = self.row_errors.port;
+        self.half = Some(Half::First);
+        self.row_errors.port = port.map(|_| 1);
+        let mut between = first(self, ups)?;
+        let errors = between.split_off(1);
+        self.half = Some(Half::Second);
+        self.row_errors.port = port;
+        let mut streams = second(self, between)?;
+        self.half = None;
+        if let (Some(_), Some(before)) = (port, errors.into_iter().next()) {
+            let after = streams.pop().expect("a step with a port for rows that fail builds it last");
+            streams.push(after.concat(before));
+        }
+        Ok(streams)
+    }
+
+    /// Where to count rows that come in, if here.
+    pub fn takes(&self) -> Option<Arc<StepMeter>> {
+        (self.half != Some(Half::Second)).then(|| self.meter.clone())
+    }
+
+    /// Where to count rows that go out, if here.
+    pub fn gives(&self) -> Option<Arc<StepMeter>> {
+        (self.half != Some(Half::First)).then(|| self.meter.clone())
+    }
+
+    /// The name of the operator in the dataflow.
+    pub fn operator_name(&self) -> String {
+        match self.half {
+            Some(Half::First) => self.name("first"),
+            _ => self.step.to_string(),
+        }
+    }
+
     /// This worker.
     pub fn worker(&self) -> WorkerIndex {
         WorkerIndex(self.scope.index())

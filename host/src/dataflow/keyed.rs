@@ -88,49 +88,43 @@ pub fn keyed<'s>(
     logic: impl Keyed,
 ) -> Vec<Stream<'s>> {
     schemas.iter().for_each(wire::register);
-    build(cx, Part::Whole, ups, ports, || DistributorPact(ByKey::new), logic)
+    build(cx, ups, ports, || DistributorPact(ByKey::new), logic)
 }
 
-/// Builds an operator whose rows stay on their worker: the first half of a step that combines rows before it exchanges
-/// them. It has one port and, if the step has it, `errors`; rows that come in are counted here.
-pub fn local<'s>(cx: &BuildCx<'s>, up: Stream<'s>, logic: impl Keyed) -> Vec<Stream<'s>> {
-    build(cx, Part::First, vec![up], 1, || Pipeline, logic)
-}
-
-/// Builds the second half of a step that combined rows by [`local`]: they are exchanged by key. It has one port, and no
-/// row of it can fail; rows that go out are counted here.
-pub fn combined<'s>(cx: &BuildCx<'s>, up: Stream<'s>, schema: &SchemaRef, logic: impl Keyed) -> Stream<'s> {
+/// Builds a step in two halves ([`BuildCx::in_halves`]), so that each worker combines its rows before what they come to
+/// is exchanged by key. The first half hands the second batches of `schema`.
+///
+/// # Errors
+/// None; it is the way of [`BuildCx::in_halves`].
+pub fn combined<'s>(
+    cx: &mut BuildCx<'s>,
+    up: Stream<'s>,
+    schema: &SchemaRef,
+    first: impl Keyed,
+    second: impl Keyed,
+) -> Result<Vec<Stream<'s>>, LogicError> {
     wire::register(schema);
-    let mut streams = build(cx, Part::Second, vec![up], 1, || DistributorPact(ByKey::new), logic);
-    streams.pop().expect("the operator has one output")
-}
-
-/// What an operator is of its step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Whole,
-    First,
-    Second,
+    cx.in_halves(
+        vec![up],
+        |cx, ups| Ok(build(cx, ups, 1, || Pipeline, first)),
+        |cx, ups| Ok(build(cx, ups, 1, || DistributorPact(ByKey::new), second)),
+    )
 }
 
 fn build<'s, P: ParallelizationContract<u64, Packet>>(
     cx: &BuildCx<'s>,
-    part: Part,
     ups: Vec<Stream<'s>>,
     ports: usize,
     pact: impl Fn() -> P,
     logic: impl Keyed,
 ) -> Vec<Stream<'s>> {
-    let name = if part == Part::First { cx.name("combine") } else { cx.step.to_string() };
-    let mut row_errors = cx.row_errors.clone();
-    row_errors.port = row_errors.port.filter(|_| part != Part::Second);
-    let mut builder = OperatorBuilder::new(name, cx.scope);
+    let row_errors = cx.row_errors.clone();
+    let mut builder = OperatorBuilder::new(cx.operator_name(), cx.scope);
     let mut inputs: Vec<_> = ups.into_iter().map(|up| builder.new_input(up, pact())).collect();
     let ports = ports + usize::from(row_errors.port.is_some());
     let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output()).unzip();
     let reporter = cx.reporter();
-    let takes = (part != Part::Second).then(|| cx.meter.clone());
-    let gives = (part != Part::First).then(|| cx.meter.clone());
+    let (takes, gives) = (cx.takes(), cx.gives());
     let mut alarm = Some(Alarm::new(cx, &builder.operator_info().address, logic.uses_idle_time()));
     builder.build(move |capabilities| {
         let ports = Ports { outputs, capabilities, row_errors, takes, gives };

@@ -39,7 +39,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     pact: impl Fn() -> P,
     mut logic: impl Stateless,
 ) -> Vec<Stream<'s>> {
-    let mut builder = OperatorBuilder::new(cx.step.to_string(), cx.scope);
+    let mut builder = OperatorBuilder::new(cx.operator_name(), cx.scope);
     let mut inputs: Vec<_> = ups.into_iter().map(|up| builder.new_input(up, pact())).collect();
     for input in 0..inputs.len() {
         // Frontiers mean nothing to it; not being woken for them is a good part of what timely costs.
@@ -47,7 +47,8 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     }
     let ports = ports + usize::from(cx.row_errors.port.is_some());
     let (mut outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output()).unzip();
-    let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
+    let (reporter, row_errors) = (cx.reporter(), cx.row_errors.clone());
+    let (takes, gives) = (cx.takes(), cx.gives());
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut given = Vec::new();
@@ -55,13 +56,15 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
             for (port, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|time, packet| {
                     let Some(batch) = packet.take().filter(|_| !reporter.is_stopped()) else { return };
-                    meter.took(batch.num_rows() as u64);
+                    if let Some(meter) = &takes {
+                        meter.took(batch.num_rows() as u64);
+                    }
                     let mut out = Emit::new(&mut given, &row_errors).at(Tick(*time.time()).epoch());
                     if let Err(error) = logic.on_batch(port, batch, &mut out) {
                         reporter.fail(error);
                     }
                     for (port, batch) in given.drain(..) {
-                        if Some(port) != row_errors.port {
+                        if let Some(meter) = gives.as_ref().filter(|_| Some(port) != row_errors.port) {
                             meter.gave(batch.num_rows() as u64);
                         }
                         outputs[port].activate().give(&time, &mut Packet::from(batch));

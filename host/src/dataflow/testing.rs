@@ -81,6 +81,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
                 step: "step".into(),
                 meter,
                 row_errors,
+                half: None,
             };
             match build(&mut cx) {
                 Ok(ends) => progress.watch(scope, ends),

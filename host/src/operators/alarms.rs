@@ -1,125 +1,129 @@
-//! Times at which groups want to be looked at.
+//! When keys are to be looked at though no row of theirs comes.
 
-use crate::data::time::Instant;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Entries of the heap that may be dead before it is cleaned.
-const DEAD: usize = 1024;
+/// A heap with more entries than this beyond what counts is made anew.
+const SLACK: usize = 1024;
 
-/// No time at all.
-const NEVER: Instant = Instant(i64::MAX);
-
-/// One time a group, and a heap with one live entry for each group that has one. A time that is put off leaves the entry
-/// where it is: it goes off too early and is put back then, so that keys whose rows put their time off again and again
-/// cost nothing.
+/// The time at which each key is to be looked at, in microseconds of some clock.
 #[derive(Default)]
 pub(super) struct Alarms {
-    /// By group.
-    times: Vec<Time>,
-    heap: BinaryHeap<Reverse<(Instant, u32)>>,
-    /// The groups that have a live entry.
-    live: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Time {
-    wanted: Instant,
-    /// The time of the group's live entry, which is `wanted` or before.
-    armed: Instant,
+    /// By key; the end of time for none.
+    at: Vec<i64>,
+    /// An entry whose time is not that of its key no longer counts.
+    heap: BinaryHeap<Reverse<(i64, u32)>>,
+    /// How many keys have an alarm.
+    set: usize,
+    /// The keys that have changed since their alarms were set; and by key whether it is among them.
+    changed: Vec<u32>,
+    has_changed: Vec<bool>,
 }
 
 impl Alarms {
-    /// Sets the time of a group in place of the one it had. None: it has none.
-    pub fn set(&mut self, group: u32, at: Option<Instant>) {
-        let index = group as usize;
-        if index >= self.times.len() {
-            if at.is_none() {
-                return;
-            }
-            self.times.resize(index + 1, Time { wanted: NEVER, armed: NEVER });
-        }
-        let at = at.unwrap_or(NEVER);
-        let time = &mut self.times[index];
-        time.wanted = at;
-        if at < time.armed {
-            self.live += usize::from(time.armed == NEVER);
-            time.armed = at;
-            self.heap.push(Reverse((at, group)));
-            if self.heap.len() > 2 * self.live + DEAD {
-                let times = &self.times;
-                self.heap.retain(|Reverse((at, group))| times[*group as usize].armed == *at);
+    /// Makes room for keys below `count`.
+    pub fn resize(&mut self, count: usize) {
+        self.at.resize(count, i64::MAX);
+        self.has_changed.resize(count, false);
+    }
+
+    /// Sees to it that a key is looked at no later than at a time. One that has an alarm before then keeps it: who looks
+    /// at it finds nothing, and sets another.
+    pub fn set(&mut self, key: u32, at: i64) {
+        let set = &mut self.at[key as usize];
+        if at < *set {
+            self.set += usize::from(*set == i64::MAX);
+            *set = at;
+            self.heap.push(Reverse((at, key)));
+            if self.heap.len() > 2 * self.set + SLACK {
+                self.heap.retain(|&Reverse((at, key))| self.at[key as usize] == at);
             }
         }
     }
 
-    /// When the next group may be due. It may turn out that none is.
-    pub fn next(&self) -> Option<Instant> {
+    /// Says that a key may have to be looked at earlier. [`Alarms::renew`] finds out: only once that matters, so that it
+    /// costs nothing while rows come.
+    pub fn change(&mut self, key: u32) {
+        if !std::mem::replace(&mut self.has_changed[key as usize], true) {
+            self.changed.push(key);
+        }
+    }
+
+    /// Sets the alarms of keys that have changed: `at` says for when, if at all.
+    pub fn renew(&mut self, at: impl Fn(u32) -> Option<i64>) {
+        while let Some(key) = self.changed.pop() {
+            self.has_changed[key as usize] = false;
+            if let Some(at) = at(key) {
+                self.set(key, at);
+            }
+        }
+    }
+
+    /// Takes a key's alarm away.
+    pub fn clear(&mut self, key: u32) {
+        let set = &mut self.at[key as usize];
+        self.set -= usize::from(*set != i64::MAX);
+        *set = i64::MAX;
+    }
+
+    /// When the next alarm may go off.
+    pub fn next(&self) -> Option<i64> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes the groups whose time has come, in no order; they have none afterwards.
-    pub fn due(&mut self, now: Instant) -> Vec<u32> {
-        let mut due = Vec::new();
-        while let Some(&Reverse((at, group))) = self.heap.peek().filter(|Reverse((at, _))| *at <= now) {
+    /// The next key whose alarm has gone off by `now`; it has none afterwards.
+    pub fn pop(&mut self, now: i64) -> Option<u32> {
+        while let Some(&Reverse((at, key))) = self.heap.peek().filter(|Reverse((at, _))| *at <= now) {
             self.heap.pop();
-            let time = &mut self.times[group as usize];
-            if time.armed != at {
-                continue;
-            }
-            self.live -= 1;
-            time.armed = NEVER;
-            if time.wanted <= now {
-                time.wanted = NEVER;
-                due.push(group);
-            } else if time.wanted < NEVER {
-                self.live += 1;
-                time.armed = time.wanted;
-                self.heap.push(Reverse((time.wanted, group)));
+            if self.at[key as usize] == at {
+                self.clear(key);
+                return Some(key);
             }
         }
-        due
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
-    proptest! {
-        #[test]
-        fn alarms_behave_as_a_map_of_times(
-            steps in prop::collection::vec((0_u32..5, prop::option::of(0_i64..50), 0_i64..3), 0..200),
-        ) {
-            let (mut alarms, mut map, mut now) = (Alarms::default(), BTreeMap::new(), 0);
-            for (group, at, passed) in steps {
-                now += passed;
-                alarms.set(group, at.map(|at| Instant(now + at - 5)));
-                map.insert(group, at.map(|at| now + at - 5));
-                let first = map.values().flatten().min().copied();
-                prop_assert!(first.is_none_or(|first| alarms.next().is_some_and(|next| next.0 <= first)));
-                let mut due = alarms.due(Instant(now));
-                due.sort_unstable();
-                let wanted: Vec<u32> =
-                    map.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(group, _)| *group).collect();
-                map.retain(|group, _| !wanted.contains(group));
-                prop_assert_eq!(due, wanted);
-                prop_assert!(alarms.next().is_none_or(|next| next.0 > now));
-            }
+    #[test]
+    fn the_earliest_alarm_of_a_key_counts() {
+        let mut alarms = Alarms::default();
+        alarms.resize(3);
+        for (key, at) in [(0, 30), (1, 20), (0, 10), (0, 40), (2, 25)] {
+            alarms.set(key, at);
         }
+        alarms.clear(2);
+        assert_eq!(alarms.next(), Some(10));
+        assert_eq!((alarms.pop(9), alarms.pop(10), alarms.pop(10)), (None, Some(0), None));
+        assert_eq!((alarms.pop(40), alarms.pop(40)), (Some(1), None));
+        assert_eq!((alarms.next(), alarms.set), (None, 0));
     }
 
     #[test]
-    fn times_that_change_do_not_pile_up() {
+    fn keys_that_have_changed_are_asked_once() {
         let mut alarms = Alarms::default();
-        for round in 0..100_000 {
-            alarms.set(round % 3, Some(Instant(1_000_000 - i64::from(round))));
-            alarms.set(7, Some(Instant(2_000_000 + i64::from(round))));
+        alarms.resize(4);
+        [3, 1, 3].into_iter().for_each(|key| alarms.change(key));
+        alarms.renew(|key| (key == 3).then_some(20));
+        alarms.renew(|_| unreachable!("nothing has changed"));
+        assert_eq!((alarms.pop(20), alarms.pop(20)), (Some(3), None));
+    }
+
+    #[test]
+    fn alarms_that_no_longer_count_do_not_pile_up() {
+        let mut alarms = Alarms::default();
+        alarms.resize(10);
+        for round in 0..10_000 {
+            alarms.set(round % 10, 1_000_000 - i64::from(round));
         }
-        assert!(alarms.heap.len() <= 2 * 4 + DEAD, "{}", alarms.heap.len());
-        assert_eq!(alarms.due(Instant(1_000_000)).len(), 3);
-        assert_eq!((alarms.due(Instant(2_099_998)), alarms.due(Instant(2_099_999))), (vec![], vec![7]));
+        assert!(alarms.heap.len() <= SLACK + 20, "{}", alarms.heap.len());
+        let mut last = Vec::new();
+        while let Some(key) = alarms.pop(i64::MAX) {
+            last.push(key);
+        }
+        assert_eq!(last, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
     }
 }

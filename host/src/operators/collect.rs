@@ -49,9 +49,10 @@ enum Since {
     Last,
 }
 
+/// How rows that are together come out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Shape {
+pub(super) enum Shape {
     #[default]
     Rows,
     List,
@@ -118,7 +119,7 @@ timeout = "10s"
 }
 
 /// The schema of lists of rows.
-fn list_schema(rows: &SchemaRef) -> SchemaRef {
+pub(super) fn list_schema(rows: &SchemaRef) -> SchemaRef {
     if rows.fields().len() == 1 && rows.field(0).name() == "value" {
         return schema_of(&[("value".to_owned(), Type::List(Box::new(Type::of(rows.field(0)))))]);
     }
@@ -299,8 +300,11 @@ impl Keyed for Collector {
     }
 }
 
-/// Makes a row of each list.
-fn lists(
+/// Makes a row of each list, of so many of the rows each.
+///
+/// # Errors
+/// They are too many for one batch.
+pub(super) fn lists(
     schema: &SchemaRef,
     rows: &RecordBatch,
     lengths: impl IntoIterator<Item = usize>,

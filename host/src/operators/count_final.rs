@@ -10,7 +10,7 @@ use crate::data::time::{Epoch, Instant};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, combined, local};
+use crate::dataflow::keyed::{Keyed, combined};
 use crate::diag::Diagnostics;
 use crate::spec::Spanned;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
@@ -18,7 +18,7 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
 /// A worker hands over its counts before the end of an epoch once it has so many keys.
-const COMBINED_KEYS: usize = 1 << 16;
+pub(super) const COMBINED_KEYS: usize = 1 << 16;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| schema_of(&[("count".to_owned(), Type::Int64)]));
 
@@ -88,10 +88,8 @@ impl BuildStep for CountFinalStep {
     fn build<'s>(&self, cx: &mut BuildCx<'s>, mut ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
         let up = ups.pop().expect("the plan gives an operator its upstreams");
         let keyer = self.keying.as_ref().map(|keying| keying.build(cx)).transpose()?;
-        let mut streams = local(cx, up, Combine { keyer, counts: Counts::default() });
-        let down = combined(cx, streams.remove(0), &SCHEMA, Total { counts: Counts::default() });
-        streams.insert(0, down);
-        Ok(streams)
+        let (first, second) = (Combine { keyer, counts: Counts::default() }, Total { counts: Counts::default() });
+        combined(cx, up, &SCHEMA, first, second)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `fold_final`, `reduce_final`: one row of all rows of a key.
 
+use super::columns::all_but;
 use super::groups::{Groups, OUTPUT_ROWS};
 use super::transform::{FunctionArgs, reads};
 use crate::catalog::cx::CheckCx;
@@ -10,7 +11,7 @@ use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::keyed::{Keyed, keyed};
-use crate::dataflow::user_fn::{FoldFn, OpenFold};
+use crate::dataflow::user_fn::{FoldFn, OpenFold, RowError};
 use crate::diag::Diagnostics;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -97,10 +98,12 @@ fn check(cx: &CheckCx<'_>) -> Result<Checked, Diagnostics> {
     Ok(Checked::new(FoldStep { open, input, key }).down(down).note(note))
 }
 
-struct FoldStep {
-    open: OpenFold,
-    input: SchemaRef,
-    key: Arc<str>,
+/// A step that folds the rows of each key.
+pub(super) struct FoldStep {
+    pub open: OpenFold,
+    pub input: SchemaRef,
+    /// The name of the key.
+    pub key: Arc<str>,
 }
 
 impl BuildStep for FoldStep {
@@ -145,22 +148,35 @@ impl Keyed for Folder {
     fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         let mut groups = self.groups.sorted();
         groups.retain(|&group| self.folded[group as usize]);
-        for groups in groups.chunks(OUTPUT_ROWS) {
-            let finished = self.fold.finish(groups)?;
-            let mut failed = finished.errors.iter().map(|error| error.row).peekable();
-            let done = (0..).zip(groups).filter(|(at, _)| failed.next_if_eq(at).is_none());
-            let done: Vec<u32> = done.map(|(_, &group)| group).collect();
-            out.give(0, Batch::keyed(finished.rows, self.groups.keys(&done)));
-            let letters = finished.errors.iter();
-            let letters =
-                letters.map(|error| self.groups.letter(groups[error.row as usize], &self.key, &error.message));
-            out.fail_letters(letters.collect())?;
-            self.fold.release(groups)?;
-        }
+        give_finished(&mut *self.fold, &self.groups, &groups, &self.key, out)?;
         self.groups.clear();
         self.folded.clear();
         Ok(())
     }
+}
+
+/// Gives out the rows of groups in some order, and ends their folds. Those that have none are failed; `key` is the name
+/// of their key, for dead letters.
+///
+/// # Errors
+/// The fold failed, or rows failed that must not.
+pub(super) fn give_finished(
+    fold: &mut dyn FoldFn,
+    groups: &Groups,
+    finished: &[u32],
+    key: &str,
+    out: &mut Emit<'_>,
+) -> Result<(), LogicError> {
+    for chunk in finished.chunks(OUTPUT_ROWS) {
+        let finished = fold.finish(chunk)?;
+        let done = all_but(chunk.len(), finished.errors.iter().map(|error| error.row));
+        let done: Vec<u32> = done.into_iter().map(|at| chunk[at as usize]).collect();
+        out.give(0, Batch::keyed(finished.rows, groups.keys(&done)));
+        let letter = |error: &RowError| groups.letter(chunk[error.row as usize], key, &error.message);
+        out.fail_letters(finished.errors.iter().map(letter).collect())?;
+        fold.release(chunk)?;
+    }
+    Ok(())
 }
 
 /// The rows to hand to a fold, and which of them count. Where most rows do not, those that do are copied out, since all

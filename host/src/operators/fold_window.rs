@@ -103,8 +103,9 @@ fn check(cx: &CheckCx<'_>, order: Order) -> Result<Checked, Diagnostics> {
     Ok(windowing.step(cx, &open.output.clone(), Fold { open })?.note(note))
 }
 
-struct Fold {
-    open: OpenFold,
+/// Folds the rows of a worker's windows.
+pub(super) struct Fold {
+    pub open: OpenFold,
 }
 
 impl LogicFactory for Fold {

@@ -1,13 +1,10 @@
 //! `key_on`: gives each row a key.
 
-use super::keying::{Keyer, Keying};
+use super::keying::Keying;
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Operator, StreamType};
-use crate::data::batch::Batch;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
-use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::stateless::{Stateless, stateless};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::Spanned;
 
@@ -72,19 +69,6 @@ struct KeyOnStep {
 
 impl BuildStep for KeyOnStep {
     fn build<'s>(&self, cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
-        let keyer = self.keying.build(cx)?;
-        Ok(stateless(cx, ups, 1, AddKeys { keyer }))
-    }
-}
-
-struct AddKeys {
-    keyer: Keyer,
-}
-
-impl Stateless for AddKeys {
-    fn on_batch(&mut self, _input: usize, batch: Batch, out: &mut Emit<'_>) -> Result<(), LogicError> {
-        let keyed = self.keyer.keyed(batch, out)?;
-        out.give(0, keyed);
-        Ok(())
+        self.keying.add(cx, ups)
     }
 }

@@ -7,10 +7,11 @@ use crate::catalog::function::FunctionKind;
 use crate::data::batch::Batch;
 use crate::data::key::Keys;
 use crate::data::schema::Type;
-use crate::dataflow::build::BuildCx;
+use crate::dataflow::build::{BuildCx, Stream};
 use crate::dataflow::dead_letter::Kind;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
+use crate::dataflow::stateless::{Stateless, stateless};
 use crate::dataflow::user_fn::{OpenTransform, RowError, TransformFn};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::Spanned;
@@ -80,6 +81,27 @@ impl Keying {
             From::Column { index, name, ty } => Keyer::Column { index: *index, name: name.clone(), ty: ty.clone() },
             From::Function(open) => Keyer::Function(open.factory.instantiate(&cx.instance())?),
         })
+    }
+
+    /// Builds an operator that gives rows their keys; it has one port.
+    ///
+    /// # Errors
+    /// As for [`Keying::build`].
+    pub fn add<'s>(&self, cx: &BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
+        let keyer = self.build(cx)?;
+        Ok(stateless(cx, ups, 1, AddKeys { keyer }))
+    }
+}
+
+struct AddKeys {
+    keyer: Keyer,
+}
+
+impl Stateless for AddKeys {
+    fn on_batch(&mut self, _input: usize, batch: Batch, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let keyed = self.keyer.keyed(batch, out)?;
+        out.give(0, keyed);
+        Ok(())
     }
 }
 

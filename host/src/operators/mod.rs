@@ -1,13 +1,22 @@
 //! One file an operator, or a family of them, declared once.
 
+mod aggregate;
+mod aggregate_final;
+mod aggregate_running;
+mod aggregate_window;
 mod alarms;
 mod branch;
 mod cast;
 mod collect;
+mod collect_window;
 mod columns;
 mod count_final;
+mod distinct;
 mod enrich_cached;
+mod event_time;
+mod extreme;
 mod extreme_final;
+mod extreme_window;
 mod filter;
 mod filter_map;
 mod flat_map;
@@ -17,11 +26,13 @@ mod fold_window;
 mod groups;
 mod input;
 mod inspect;
+mod join;
 mod key_on;
 mod key_rm;
 mod keying;
 mod map;
 mod merge;
+mod order;
 mod output;
 mod parse;
 mod raises;
@@ -35,7 +46,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timeline;
+mod times;
 mod transform;
+mod ttl;
 mod window;
 
 use crate::catalog::operator::Operator;
@@ -72,13 +86,24 @@ pub const OPERATORS: &[&dyn Operator] = &[
     &stateful::StatefulBatch,
     &stateful::StatefulMap,
     &stateful::StatefulFlatMap,
+    &aggregate_running::AggregateRunning,
     &collect::Collect,
     &count_final::CountFinal,
     &fold_final::ReduceFinal,
     &fold_final::FoldFinal,
     &extreme_final::MaxFinal,
     &extreme_final::MinFinal,
+    &aggregate_final::AggregateFinal,
     &stateful_window::Window,
     &fold_window::FoldWindow,
     &fold_window::ReduceWindow,
+    &aggregate_window::AggregateWindow,
+    &aggregate_window::CountWindow,
+    &extreme_window::MaxWindow,
+    &extreme_window::MinWindow,
+    &collect_window::CollectWindow,
+    &join::Join,
+    &join::JoinWindow,
+    &join::IntervalJoin,
+    &order::Order,
 ];

@@ -1,8 +1,8 @@
 //! Rows that are kept: references into the batches they came in, which are copied out once and together.
 
 use crate::dataflow::error::LogicError;
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::compute::interleave_record_batch;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_empty_array, new_null_array};
+use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
 
 /// Rows that may be held beyond those that are referred to, before the latter are copied together.
@@ -97,27 +97,53 @@ impl Rows {
     /// # Errors
     /// They are too large for one batch.
     pub fn gather(&self, rows: &[RowRef]) -> Result<RecordBatch, LogicError> {
-        if self.schema.fields().is_empty() {
-            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-            return Ok(RecordBatch::try_new_with_options(self.schema.clone(), Vec::new(), &options)?);
-        }
-        if rows.is_empty() {
-            return Ok(RecordBatch::new_empty(self.schema.clone()));
-        }
-        // Only the batches that are referred to, numbered anew.
+        let columns = self.copy(0..self.schema.fields().len(), rows.iter().copied().map(Some))?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+
+    /// Copies some columns of rows, in the order given. Where there is no row there are nulls.
+    ///
+    /// # Errors
+    /// They are too large for one batch.
+    pub fn columns(&self, columns: &[usize], rows: &[Option<RowRef>]) -> Result<Vec<ArrayRef>, LogicError> {
+        self.copy(columns.iter().copied(), rows.iter().copied())
+    }
+
+    fn copy(
+        &self,
+        columns: impl Iterator<Item = usize>,
+        rows: impl Iterator<Item = Option<RowRef>> + Clone,
+    ) -> Result<Vec<ArrayRef>, LogicError> {
+        // Only the batches that are referred to, numbered anew; one row of nulls before them, if it is needed.
+        let first = usize::from(rows.clone().any(|row| row.is_none()));
         let mut numbers = vec![usize::MAX; self.batches.len()];
         let mut batches: Vec<&RecordBatch> = Vec::new();
-        let mut indices = Vec::with_capacity(rows.len());
+        let mut indices = Vec::with_capacity(rows.size_hint().0);
         for row in rows {
+            let Some(row) = row else {
+                indices.push((0, 0));
+                continue;
+            };
             let number = &mut numbers[row.batch as usize];
             if *number == usize::MAX {
-                *number = batches.len();
+                *number = first + batches.len();
                 let held = &self.batches[row.batch as usize].rows;
                 batches.push(held.as_ref().expect("a batch stays while a row of it is referred to"));
             }
             indices.push((*number, row.row as usize));
         }
-        Ok(interleave_record_batch(&batches, &indices)?)
+        let columns = columns.map(|column| {
+            let ty = self.schema.field(column).data_type();
+            if indices.is_empty() {
+                return Ok(new_empty_array(ty));
+            }
+            let null = (first > 0).then(|| new_null_array(ty, 1));
+            let arrays = null.iter().chain(batches.iter().map(|batch| batch.column(column)));
+            let arrays: Vec<&dyn Array> = arrays.map(AsRef::as_ref).collect();
+            Ok(interleave(&arrays, &indices)?)
+        });
+        columns.collect()
     }
 
     /// Whether so many rows are held in vain that those referred to should be copied together.
@@ -150,6 +176,7 @@ mod tests {
     use super::super::testing::{show, table};
     use super::*;
     use crate::data::batch::Batch;
+    use arrow::array::{AsArray, StringArray};
 
     #[test]
     fn kept_rows_are_copied_out_in_any_order() {
@@ -160,6 +187,19 @@ mod tests {
         let gathered = rows.gather(&kept).unwrap();
         assert_eq!(show(&Batch::new(gathered)), ["n=3, w=null", "n=2, w=b", "n=3, w=null"]);
         assert_eq!(rows.gather(&[]).unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn where_there_is_no_row_there_are_nulls() {
+        let batch = table("n: int64, w: string", &["1,a", "2,b"]);
+        let mut rows = Rows::new(batch.schema());
+        let held = rows.hold(batch);
+        let second = Some(rows.keep(held, 1));
+        for (wanted, refs) in [(vec![None, Some("b"), None], vec![None, second, None]), (vec![None], vec![None])] {
+            let columns = rows.columns(&[1], &refs).unwrap();
+            assert_eq!(columns[0].as_string::<i32>(), &StringArray::from(wanted));
+        }
+        assert_eq!(rows.columns(&[1, 0], &[]).unwrap().len(), 2);
     }
 
     #[test]

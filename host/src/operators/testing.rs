@@ -77,7 +77,12 @@ pub fn show(batch: &Batch) -> Vec<String> {
 
 /// What logic gives, without a driver; a failed row stops it.
 pub fn emitted(logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>) -> Vec<Batch> {
-    given(OnError::Fail, logic).unwrap().into_iter().map(|(_, batch)| batch).collect()
+    emitted_by_port(logic).into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// As [`emitted`], with the port of each batch.
+pub fn emitted_by_port(logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>) -> Vec<(usize, Batch)> {
+    given(OnError::Fail, logic).unwrap()
 }
 
 /// What logic of one port gives, without a driver: the port and the batch. Dead letters are on port 1.

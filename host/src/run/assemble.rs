@@ -31,6 +31,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
                 step: step.id.clone(),
                 meter: step.meter.clone(),
                 row_errors: row_errors(step),
+                half: None,
             };
             let streams = step.build.build(&mut cx, ups).map_err(|error| StepError {
                 step: step.id.clone(),

@@ -1,8 +1,8 @@
 //! Who is called when: rows, times, the end of input, and keys that nobody has heard of for long.
 
-use super::super::alarms::Alarms;
 use super::super::columns::all_but;
 use super::super::groups::{Groups, OUTPUT_ROWS};
+use super::super::times::Times;
 use crate::data::batch::Batch;
 use crate::data::time::Instant;
 use crate::dataflow::emit::Emit;
@@ -50,9 +50,9 @@ pub(super) struct Logic {
     /// For each group, whether it has been seen in what is gone through just now.
     seen: Vec<bool>,
     /// When groups want to be woken.
-    wakes: Alarms,
+    wakes: Times,
     /// When groups are forgotten.
-    ends: Alarms,
+    ends: Times,
 }
 
 impl Logic {

@@ -4,6 +4,7 @@ mod keyed;
 mod registry;
 mod replay;
 mod stateless;
+mod windows;
 
 use super::testing::{Bench, table};
 use crate::catalog::function::FunctionKind;

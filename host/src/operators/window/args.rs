@@ -108,6 +108,8 @@ impl With {
 pub(in super::super) enum Order {
     /// As the argument `ordered` says: by their times, which is the default, or as they come.
     Chosen,
+    /// As they come, unless the argument `ordered` says by their times.
+    Offered,
     /// As they come; there is no argument.
     Arrival,
 }
@@ -186,27 +188,39 @@ impl Windowing {
         key: Arc<str>,
     ) -> Result<Windowing, Diagnostics> {
         let mut problems = Diagnostics::new();
-        let clock = problems.take(check_clock(cx, &args.clock));
+        let clock = problems.take(check_clock(cx, &cx.ups, &args.clock));
         let windower = problems.take(check_windower(cx, &args.window));
         let ordered = problems.take(check_order(cx, args.ordered.as_ref(), order));
         let early = problems.take(check_early(cx, args, early));
-        let forget_after = args.forget_after.as_ref();
-        if let Some(zero) = forget_after.filter(|time| time.0.is_zero()) {
-            let message = format!("{}: \"forget_after\" is zero", cx.what());
-            let help = "a key must be remembered for a while, or its late rows are not known as such";
-            problems.push(Diagnostic::new("wrong-window", message).at(zero.span.clone()).help(help));
-        }
-        let found = (clock, windower, ordered, early, problems.is_empty());
-        let (Some((clock, stamps, notes)), Some(windower), Some(ordered), Some(early), true) = found else {
+        let forget_after = problems.take(check_forget_after(cx, args.forget_after.as_ref()));
+        let found = (clock, windower, ordered, early, forget_after, problems.is_empty());
+        let (Some((clock, stamps, notes)), Some(windower), Some(ordered), Some(early), Some(forget_after), true) =
+            found
+        else {
             return Err(problems);
         };
         let side = |up: &Up| Side { name: up.name.clone(), span: up.span.clone(), schema: up.ty.schema.clone() };
-        let forget_after = micros(forget_after.map_or(FORGET_AFTER, |time| time.0));
+        let forget_after = micros(forget_after);
         let rules = Rules { clock, windower, ordered, late: args.late, early, forget_after };
         let sides = cx.ups.iter().map(side).collect();
         let with = args.with.clone().unwrap_or_default();
         Ok(Windowing { rules, stamps, sides, key, with, notes })
     }
+}
+
+/// Checks the argument `forget_after`.
+///
+/// # Errors
+/// It is zero.
+pub(in super::super) fn check_forget_after(
+    cx: &CheckCx<'_>,
+    forget_after: Option<&Spanned<DurationText>>,
+) -> Result<Duration, Diagnostics> {
+    if let Some(zero) = forget_after.filter(|time| time.0.is_zero()) {
+        let help = "a key must be remembered for a while, or its late rows are not known as such";
+        return Err(wrong(cx, "\"forget_after\" is zero", &zero.span).help(help).into());
+    }
+    Ok(forget_after.map_or(FORGET_AFTER, |time| time.0))
 }
 
 fn wrong(cx: &CheckCx<'_>, message: &str, span: &Range<usize>) -> Diagnostic {
@@ -215,7 +229,16 @@ fn wrong(cx: &CheckCx<'_>, message: &str, span: &Range<usize>) -> Diagnostic {
 
 const CLOCKS: &str = "write clock = \"system\", or clock = { event = \"<column>\", wait = \"10s\" }";
 
-fn check_clock(cx: &CheckCx<'_>, clock: &Node) -> Result<(Clock, Vec<Stamp>, Vec<String>), Diagnostics> {
+/// Checks the argument `clock` for some upstreams of a step: gives the clock, how the times of each upstream's rows are
+/// found (not at all, with the system clock), and notes.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(in super::super) fn check_clock(
+    cx: &CheckCx<'_>,
+    ups: &[Up],
+    clock: &Node,
+) -> Result<(Clock, Vec<Stamp>, Vec<String>), Diagnostics> {
     if let Some(name) = clock.as_str() {
         return match name {
             "system" => Ok((Clock::System, Vec::new(), Vec::new())),
@@ -234,12 +257,12 @@ fn check_clock(cx: &CheckCx<'_>, clock: &Node) -> Result<(Clock, Vec<Stamp>, Vec
             if args.config.is_some() {
                 problems.push(wrong(cx, "\"config\" goes with \"fn\"", &clock.span).help("leave it out"));
             }
-            for up in &cx.ups {
+            for up in ups {
                 stamps.extend(problems.take(stamp_of_column(cx, up, event)));
             }
         }
         (None, Some(function)) => {
-            for up in &cx.ups {
+            for up in ups {
                 if let Some((stamp, note)) = problems.take(stamp_by_function(cx, up, function, args.config.as_ref())) {
                     stamps.push(stamp);
                     notes.push(note);
@@ -346,6 +369,7 @@ fn check_windower(cx: &CheckCx<'_>, args: &Spanned<WindowerArgs>) -> Result<Wind
 fn check_order(cx: &CheckCx<'_>, ordered: Option<&Spanned<bool>>, order: Order) -> Result<bool, Diagnostics> {
     match (ordered, order) {
         (ordered, Order::Chosen) => Ok(ordered.is_none_or(|ordered| ordered.value)),
+        (ordered, Order::Offered) => Ok(ordered.is_some_and(|ordered| ordered.value)),
         (None, Order::Arrival) => Ok(false),
         (Some(ordered), Order::Arrival) => {
             let message = format!("{}: \"{}\" takes rows as they come", cx.what(), cx.step.op.value);

@@ -12,11 +12,11 @@ use arrow::datatypes::{ArrowPrimitiveType, Date32Type, TimestampMicrosecondType}
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// In place of the time of a row that has none.
-pub(super) const NO_TIME: i64 = i64::MIN;
+pub(in super::super) const NO_TIME: i64 = i64::MIN;
 
 /// Where the times of rows, and the watermarks of keys, come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clock {
+pub(in super::super) enum Clock {
     /// Rows happen as they come; the watermark is the system's time.
     System,
     /// Rows say when they happened.
@@ -30,7 +30,7 @@ pub(super) enum Clock {
 
 /// A moment of the execution, in microseconds: read once for each batch and each wake-up.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Moment {
+pub(in super::super) struct Moment {
     pub system: i64,
     /// For how long the input has been idle by then; 0 if the clock takes no account of it.
     pub idle: i64,
@@ -39,7 +39,7 @@ pub(super) struct Moment {
 /// What is kept of a key's time, from which its watermark comes: how far the watermark is ahead of the idle time. It
 /// never falls.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KeyClock {
+pub(in super::super) struct KeyClock {
     lead: i64,
 }
 
@@ -82,7 +82,7 @@ impl Clock {
 
 /// How the times of an input's rows are found.
 #[derive(Clone)]
-pub(super) enum Stamp {
+pub(in super::super) enum Stamp {
     /// From a column.
     Column(TimeColumn),
     /// By a map function that gives one timestamp.
@@ -91,7 +91,7 @@ pub(super) enum Stamp {
 
 /// A column that holds times.
 #[derive(Clone, Debug)]
-pub(super) struct TimeColumn {
+pub(in super::super) struct TimeColumn {
     index: usize,
     /// For messages.
     name: String,
@@ -141,13 +141,13 @@ impl Stamp {
 }
 
 /// Reads the times of an input's rows.
-pub(super) enum Stamper {
+pub(in super::super) enum Stamper {
     Column(TimeColumn),
     Call(Box<dyn TransformFn>),
 }
 
 /// Rows without a time, by their numbers among those of the batch that count, and why.
-pub(super) type Untimed = Vec<(Kind, RowError)>;
+pub(in super::super) type Untimed = Vec<(Kind, RowError)>;
 
 impl Stamper {
     /// Reads the times of those rows of a batch that count into `times`, which is cleared; [`NO_TIME`] stands for those

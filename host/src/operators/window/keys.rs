@@ -5,8 +5,9 @@ use super::entries::Entries;
 use super::slots::{NONE, Slots};
 use super::windower::{Aligned, Windower};
 
-/// A key: 64 bytes, the line of memory that each of its rows looks at.
+/// A key: the one line of memory that each of its rows looks at.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Key {
     pub clock: KeyClock,
     /// A watermark below which nothing is to be done for the key: none of its windows closes, none of its rows that wait

@@ -9,8 +9,8 @@
 //! No result depends on where batches are cut: what a row meets is decided by its key's watermark at its arrival and not
 //! by what step 4 has done before, and step 3 keeps the order of what happens to a window ([`super::entries`]).
 
+use super::super::alarms::Alarms;
 use super::super::groups::{Groups, OUTPUT_ROWS};
-use super::alarms::Alarms;
 use super::args::{Late, Rules};
 use super::clock::{Clock, Moment, NO_TIME, Stamper, Untimed};
 use super::early::EarlyResults;

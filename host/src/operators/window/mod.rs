@@ -7,7 +7,6 @@
 //! An operator reads its arguments by `cx.args_and::<Args, WindowArgs>()`, opens its function, and declares itself by
 //! `Windowing::check(..)?.step(..)` with the factory of its logic.
 
-mod alarms;
 mod args;
 mod clock;
 mod doc;
@@ -24,6 +23,7 @@ mod step;
 mod tests;
 mod windower;
 
-pub(super) use args::{Early, Order, WindowArgs, Windowing};
+pub(super) use args::{Early, Order, WindowArgs, Windowing, check_clock, check_forget_after};
+pub(super) use clock::{Clock, KeyClock, Moment, NO_TIME, Stamp, Stamper};
 pub(super) use doc::{early_doc, ordered_doc, shared_doc};
 pub(super) use logic::{Given, LogicFactory, WindowLogic};

@@ -133,6 +133,9 @@ pub(super) fn of_filled(
     (rows, of): (RecordBatch, Vec<u32>),
     slots: &Slots,
 ) -> Result<(RecordBatch, Vec<u32>), LogicError> {
+    if !slots.has_hollow() {
+        return Ok((rows, of));
+    }
     let kept: Vec<u32> = (0..).zip(&of).filter(|(_, slot)| !slots.get(**slot).hollow).map(|(row, _)| row).collect();
     if kept.len() == of.len() {
         return Ok((rows, of));

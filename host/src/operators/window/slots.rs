@@ -98,6 +98,11 @@ impl Slots {
         }
     }
 
+    /// Whether some windows are hollow.
+    pub fn has_hollow(&self) -> bool {
+        self.hollow > 0
+    }
+
     /// Ends a window that became part of another.
     pub fn merge(&mut self, into: u32, from: u32) {
         let mut ids = self.merged.remove(&from).unwrap_or_default();

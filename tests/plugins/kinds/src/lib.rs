@@ -173,6 +173,109 @@ fn written_at(value: &str) -> Result<Timestamp> {
     Ok(Timestamp::from_micros(number_in(seconds)? * 1_000_000))
 }
 
+#[derive(Row)]
+struct Mean {
+    mean: f64,
+    rows: u32,
+}
+
+/// The mean of the numbers so far; `end` tells it once more and begins anew. Other texts are errors.
+#[stateful_map]
+fn running_mean(state: &mut Option<(i64, u32)>, value: &str) -> Result<Mean> {
+    let (mut sum, mut rows) = state.unwrap_or_default();
+    if value != "end" {
+        sum += number_in(value)?;
+        rows += 1;
+        *state = Some((sum, rows));
+    } else {
+        *state = None;
+    }
+    Ok(Mean { mean: sum as f64 / f64::from(rows.max(1)), rows })
+}
+
+/// Texts that are not the one before.
+#[stateful_flat_map]
+fn changes(state: &mut Option<String>, value: &str) -> Option<String> {
+    if state.as_deref() == Some(value) {
+        return None;
+    }
+    *state = Some(value.to_owned());
+    Some(value.to_owned())
+}
+
+#[derive(Config)]
+struct Patience {
+    /// Visits after which a visitor is told of.
+    visits: u32,
+}
+
+/// Tells where a visitor was: at `bye`, which forgets the visitor, and at the end of the input if there were enough visits.
+/// One that was `unseen` cannot be told of.
+#[derive(State)]
+#[state(config = Patience)]
+struct Visits {
+    wanted: u32,
+    visits: Vec<String>,
+}
+
+impl From<&Patience> for Visits {
+    fn from(config: &Patience) -> Self {
+        Visits { wanted: config.visits, visits: Vec::new() }
+    }
+}
+
+impl Stateful for Visits {
+    type In<'a> = &'a str;
+    type Out = String;
+
+    fn on_item(&mut self, value: &str, cx: &mut Emit<String>) -> Result<()> {
+        match value {
+            "" => return Err(Error::user("no visit")),
+            "bye" => {
+                cx.emit(format!("gone after {}", self.visits.join(" ")));
+                cx.discard();
+            }
+            value => self.visits.push(value.to_owned()),
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self, cx: &mut Emit<String>) -> Result<()> {
+        if self.visits.iter().any(|visit| visit == "unseen") {
+            return Err(Error::user("was not seen"));
+        }
+        if self.visits.len() >= self.wanted as usize {
+            cx.emit(format!("here for {}", self.visits.join(" ")));
+        }
+        Ok(())
+    }
+}
+
+/// How many numbers there were and their sum, told at the end of the input; takes them a batch at a time.
+#[derive(Default, State)]
+struct Totals {
+    sum: i64,
+    rows: u32,
+}
+
+impl Stateful for Totals {
+    type In<'a> = &'a str;
+    type Out = Summed;
+    const BY_BATCH: bool = true;
+
+    fn on_batch(&mut self, values: Vec<&str>, _: &mut Emit<Summed>) -> Result<()> {
+        let numbers: Vec<i64> = values.into_iter().map(number_in).collect::<Result<_>>()?;
+        self.sum += numbers.iter().sum::<i64>();
+        self.rows += numbers.len() as u32;
+        Ok(())
+    }
+
+    fn on_eof(&mut self, cx: &mut Emit<Summed>) -> Result<()> {
+        cx.emit(Summed { sum: self.sum, rows: self.rows });
+        Ok(())
+    }
+}
+
 /// Fails on texts in many ways.
 #[map]
 fn moody(value: &str) -> Result<String> {
@@ -325,6 +428,10 @@ plugin!(
     first,
     longer,
     Sum as sum,
+    running_mean,
+    changes,
+    Visits as visits,
+    Totals as totals,
     Joined as joined,
     Diary as diary,
     written_at,

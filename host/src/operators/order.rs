@@ -1,0 +1,379 @@
+//! `order`: the rows of each key by their times.
+
+use super::alarms::Alarms;
+use super::event_time::{moment, timed, uses_idle_time};
+use super::groups::{Groups, OUTPUT_ROWS};
+use super::rows::{RowRef, Rows};
+use super::timeline::{Timed, Timeline};
+use super::ttl::Ttl;
+use super::window::{Clock, KeyClock, Moment, Stamp, Stamper, check_clock, check_forget_after};
+use crate::catalog::cx::CheckCx;
+use crate::catalog::operator::{Checked, Operator};
+use crate::data::batch::Batch;
+use crate::data::time::Instant;
+use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::emit::Emit;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::idle::IdleClock;
+use crate::dataflow::keyed::{Keyed, keyed};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::spec::{DurationText, Node, Spanned};
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The operator `order`.
+pub struct Order;
+
+#[derive(serde::Deserialize)]
+struct Args {
+    clock: Node,
+    forget_after: Option<Spanned<DurationText>>,
+}
+
+impl Operator for Order {
+    fn name(&self) -> &'static str {
+        "order"
+    }
+
+    fn doc(&self) -> &'static str {
+        r#"Brings the rows of each key into the order of their times.
+
+A row waits until its key's watermark has reached its time: the latest time seen, less `wait`. It then comes out behind
+those that happened before; rows of one time keep the order in which they came. A row behind the watermark is late. The
+watermark also goes on while all sources are idle, unless `idle = "hold"`. When the input ends, all rows come out, in
+ascending order of the keys' bytes, on each worker. A row whose time cannot be read is treated by `on_error`.
+
+Arguments: `clock`, `{ event = "column", wait = "10s" }` as for windows, but not `"system"`; `forget_after`, the system
+time without rows after which a key's rows come out and its watermark is forgotten (default `"24h"`).
+
+Ports: `down`, and `late`, the rows that were late; both keyed.
+
+```toml
+[[step]]
+name = "in_order"
+op = "order"
+clock = { event = "at", wait = "10s" }
+```
+"#
+    }
+
+    fn check(&self, cx: &CheckCx<'_>) -> Result<Checked, Diagnostics> {
+        let args: Args = cx.args()?;
+        let mut problems = Diagnostics::new();
+        problems.take(cx.up_key());
+        let clock = problems.take(check_clock(cx, &cx.ups, &args.clock));
+        let forget_after = problems.take(check_forget_after(cx, args.forget_after.as_ref()));
+        let found = (clock, forget_after, problems.is_empty());
+        let (Some((clock, mut stamps, notes)), Some(forget_after), true) = found else { return Err(problems) };
+        let Some(stamp) = stamps.pop() else {
+            let message = format!("{}: by the system's clock rows are in order", cx.what());
+            let help = "write clock = { event = \"<column>\", wait = \"10s\" }";
+            return Err(Diagnostic::new("wrong-clock", message).at(args.clock.span).help(help).into());
+        };
+        let up = cx.up();
+        let step = OrderStep { schema: up.schema.clone(), clock, stamp, forget_after };
+        let checked = Checked::new(step).down(up.clone()).port("late", up.clone());
+        Ok(notes.into_iter().fold(checked, Checked::note))
+    }
+}
+
+struct OrderStep {
+    schema: SchemaRef,
+    clock: Clock,
+    stamp: Stamp,
+    forget_after: Duration,
+}
+
+impl BuildStep for OrderStep {
+    fn build<'s>(&self, cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
+        let stamper = self.stamp.build(&cx.instance())?;
+        let idle = cx.execution.idle.clone();
+        let logic = Orderer::new(self.schema.clone(), self.clock, stamper, self.forget_after, idle);
+        Ok(keyed(cx, ups, std::slice::from_ref(&self.schema), 2, logic))
+    }
+}
+
+struct Orderer {
+    clock: Clock,
+    stamper: Stamper,
+    idle: Arc<IdleClock>,
+    groups: Groups,
+    /// The groups and the times of a batch's rows.
+    found: Vec<u32>,
+    times: Vec<i64>,
+    rows: Rows,
+    /// By group.
+    waiting: Vec<Waiting>,
+    /// When rows come out, in idle time.
+    alarms: Alarms,
+    /// When keys are forgotten.
+    forget: Ttl,
+}
+
+/// What waits of a key.
+struct Waiting {
+    clock: KeyClock,
+    rows: Timeline,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Waiting { clock: KeyClock::NEW, rows: Timeline::default() }
+    }
+}
+
+impl Orderer {
+    fn new(schema: SchemaRef, clock: Clock, stamper: Stamper, forget_after: Duration, idle: Arc<IdleClock>) -> Self {
+        let (groups, found, times, waiting, alarms) = Default::default();
+        let (rows, forget) = (Rows::new(schema), Ttl::new(forget_after));
+        Orderer { clock, stamper, idle, groups, found, times, rows, waiting, alarms, forget }
+    }
+
+    /// Takes out the rows of groups, in order, whose time their watermarks have reached.
+    fn due(&mut self, groups: &[u32], now: Moment) -> Vec<(u32, RowRef)> {
+        let mut due = Vec::new();
+        for &group in groups {
+            let waiting = &mut self.waiting[group as usize];
+            let watermark = self.clock.watermark(waiting.clock, now);
+            waiting.rows.take_before(watermark.saturating_add(1), |timed| due.push((group, timed.row)));
+        }
+        due
+    }
+
+    /// Gives out rows, and ends them.
+    fn give(&mut self, due: &[(u32, RowRef)], out: &mut Emit<'_>) -> Result<(), LogicError> {
+        for due in due.chunks(OUTPUT_ROWS) {
+            let (groups, refs): (Vec<u32>, Vec<RowRef>) = due.iter().copied().unzip();
+            out.give(0, Batch::keyed(self.rows.gather(&refs)?, self.groups.keys(&groups)));
+        }
+        due.iter().for_each(|(_, row)| self.rows.release(*row));
+        if self.rows.is_wasteful() {
+            self.rows.pack(self.waiting.iter_mut().flat_map(|waiting| waiting.rows.refs_mut()))?;
+        }
+        Ok(())
+    }
+
+    /// Gives out all rows of groups, in order, and forgets them.
+    fn end(&mut self, groups: &[u32], out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let mut due = Vec::new();
+        for &group in groups {
+            let waiting = std::mem::replace(&mut self.waiting[group as usize], Waiting::new());
+            due.extend(waiting.rows.into_rows().map(|timed| (group, timed.row)));
+        }
+        self.give(&due, out)?;
+        self.groups.release(groups);
+        Ok(())
+    }
+
+    fn forget(&mut self, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let mut due = self.forget.due(now);
+        self.groups.sort(&mut due);
+        self.end(&due, out)
+    }
+}
+
+impl Keyed for Orderer {
+    fn on_batch(&mut self, _input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        self.forget(now, out)?;
+        let batch = timed(&mut self.stamper, batch, &mut self.times, out)?;
+        let mut found = std::mem::take(&mut self.found);
+        self.groups.intern(batch.keys().expect("the upstream is keyed"), batch.selection(), &mut found);
+        self.waiting.resize_with(self.waiting.len().max(self.groups.capacity()), Waiting::new);
+        self.alarms.resize(self.groups.capacity());
+        let moment = moment(self.clock, now, &self.idle);
+        let held = self.rows.hold(batch.rows().clone());
+        let mut late: Vec<u32> = Vec::new();
+        for (at, (&group, &time)) in (0..).zip(found.iter().zip(&self.times)) {
+            let waiting = &mut self.waiting[group as usize];
+            if self.clock.observe(&mut waiting.clock, time, moment) > time {
+                late.push(at);
+                continue;
+            }
+            let row = batch.selection().map_or(at, |selection| selection[at as usize]);
+            waiting.rows.insert(Timed { time, row: self.rows.keep(held, row), is_used: false });
+            self.alarms.change(group);
+        }
+        if !late.is_empty() {
+            out.give(1, batch.select(&late));
+        }
+        let due = self.due(&found, moment);
+        self.give(&due, out)?;
+        self.rows.settle(held);
+        self.forget.touch(&found, now);
+        self.found = found;
+        Ok(())
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.forget.next()
+    }
+
+    fn uses_idle_time(&self) -> bool {
+        uses_idle_time(self.clock)
+    }
+
+    fn wake_at_idle(&mut self) -> Option<Instant> {
+        self.alarms.renew(|group| {
+            let waiting = &self.waiting[group as usize];
+            self.clock.reaches(waiting.clock, waiting.rows.first()?)
+        });
+        self.alarms.next().map(Instant)
+    }
+
+    fn on_wake(&mut self, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        self.forget(now, out)?;
+        let idle = self.idle.now().0;
+        let mut groups: Vec<u32> = std::iter::from_fn(|| self.alarms.pop(idle)).collect();
+        groups.retain(|&group| self.waiting[group as usize].rows.first().is_some());
+        self.groups.sort(&mut groups);
+        let due = self.due(&groups, moment(self.clock, now, &self.idle));
+        self.give(&due, out)?;
+        groups.iter().for_each(|&group| self.alarms.change(group));
+        Ok(())
+    }
+
+    fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        self.end(&self.groups.sorted(), out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bench, emitted_by_port, show, table};
+    use super::*;
+    use crate::data::key::Keys;
+    use crate::data::schema::Type;
+    use crate::dataflow::script::ScriptedClock;
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// A row: its key and its time.
+    type Row = (char, i64);
+
+    fn orderer(wait: i64, advances: bool) -> (Orderer, Arc<ScriptedClock>, Arc<IdleClock>) {
+        let Some(Stamp::Column(column)) = Stamp::of_column(0, "at", &Type::Timestamp) else { panic!() };
+        let system = Arc::new(ScriptedClock::new(Instant(0)));
+        let idle = Arc::new(IdleClock::new(system.clone()));
+        let schema = table("at: timestamp, n: int64", &[]).schema();
+        let clock = Clock::Event { wait, advances };
+        let hour = Duration::from_secs(3600);
+        (Orderer::new(schema, clock, Stamper::Column(column), hour, idle.clone()), system, idle)
+    }
+
+    /// Hands rows over, which are numbered from `first` on; gives the numbers of those that come out, `late` ones marked.
+    fn take(orderer: &mut Orderer, first: usize, rows: &[Row], now: i64) -> Vec<String> {
+        let keys: StringArray = rows.iter().map(|(key, _)| Some(key.to_string())).collect();
+        let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|(_, time)| *time));
+        let numbers = Int64Array::from_iter_values((first as i64..).take(rows.len()));
+        let columns: Vec<ArrayRef> = vec![Arc::new(times.with_timezone("UTC")), Arc::new(numbers)];
+        let rows = RecordBatch::try_new(orderer.rows.schema().clone(), columns).unwrap();
+        let batch = Batch::keyed(rows, Keys::new(keys));
+        shown(emitted_by_port(|out| orderer.on_batch(0, batch, Instant(now), out)))
+    }
+
+    fn shown(given: Vec<(usize, Batch)>) -> Vec<String> {
+        let rows = given.iter().flat_map(|(port, batch)| {
+            let short = move |row: String| {
+                let (key, number) = (row.split(':').next().unwrap(), row.split("n=").nth(1).unwrap());
+                format!("{}{key} {number}", if *port == 1 { "late " } else { "" })
+            };
+            show(batch).into_iter().map(short)
+        });
+        rows.collect()
+    }
+
+    fn end(orderer: &mut Orderer) -> Vec<String> {
+        shown(emitted_by_port(|out| orderer.on_eof(Instant(0), out)))
+    }
+
+    #[test]
+    fn rows_wait_for_the_watermark_of_their_key() {
+        let (mut orderer, ..) = orderer(10, true);
+        let rows = [('b', 20), ('a', 15), ('b', 12), ('a', 25), ('b', 12)];
+        assert_eq!(take(&mut orderer, 0, &rows, 0), ["a 1"]);
+        assert_eq!(take(&mut orderer, 5, &[('b', 22), ('a', 14)], 0), ["late a 6", "b 2", "b 4"]);
+        assert_eq!(end(&mut orderer), ["a 3", "b 0", "b 5"]);
+        assert_eq!(end(&mut orderer), [""; 0]);
+    }
+
+    #[test]
+    fn rows_come_out_while_the_input_is_idle() {
+        for advances in [true, false] {
+            let (mut orderer, system, idle) = orderer(10, advances);
+            assert_eq!(take(&mut orderer, 0, &[('b', 20), ('a', 18)], 0), [""; 0]);
+            assert_eq!(orderer.wake_at_idle(), advances.then_some(Instant(10)));
+            let mut part = idle.part();
+            part.set_idle(true);
+            system.set(Instant(10));
+            let woken = shown(emitted_by_port(|out| orderer.on_wake(Instant(10), out)));
+            assert_eq!(woken, if advances { vec!["a 1", "b 0"] } else { vec![] });
+            assert_eq!(orderer.wake_at_idle(), None);
+        }
+    }
+
+    #[test]
+    fn a_key_is_forgotten_after_a_while() {
+        let (mut orderer, ..) = orderer(10, false);
+        assert_eq!(take(&mut orderer, 0, &[('a', 20), ('b', 30), ('b', 29)], 0), [""; 0]);
+        let hour = 3_600_000_000;
+        assert_eq!(orderer.wake_at(), Some(Instant(hour)));
+        let woken = shown(emitted_by_port(|out| orderer.on_wake(Instant(hour), out)));
+        assert_eq!(woken, ["a 0", "b 2", "b 1"]);
+        assert_eq!(take(&mut orderer, 3, &[('b', 1)], hour), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_key_comes_in_order_however_its_input_is_cut(
+            rows in prop::collection::vec((prop::char::range('a', 'c'), 0..50_i64), 0..80),
+            cuts in prop::collection::vec(any::<bool>(), 80),
+            wait in 0..30_i64,
+        ) {
+            let (mut wanted, mut late) = (BTreeMap::<char, Vec<(i64, usize)>>::new(), Vec::new());
+            let mut watermarks = BTreeMap::new();
+            for (number, &(key, time)) in rows.iter().enumerate() {
+                let watermark = watermarks.entry(key).or_insert(i64::MIN);
+                if time < *watermark {
+                    late.push(format!("late {key} {number}"));
+                } else {
+                    *watermark = (*watermark).max(time - wait);
+                    wanted.entry(key).or_default().push((time, number));
+                }
+            }
+            let (mut orderer, ..) = orderer(wait, true);
+            let (mut out, mut start) = (Vec::new(), 0);
+            for at in 1..=rows.len() {
+                if at == rows.len() || cuts[at] {
+                    out.extend(take(&mut orderer, start, &rows[start..at], 0));
+                    start = at;
+                }
+            }
+            out.extend(end(&mut orderer));
+            let (found_late, out): (Vec<String>, Vec<String>) = out.into_iter().partition(|row| row.starts_with("late"));
+            prop_assert_eq!(found_late, late);
+            for (key, mut rows) in wanted {
+                rows.sort_unstable();
+                let rows: Vec<String> = rows.iter().map(|(_, number)| format!("{key} {number}")).collect();
+                let of_key: Vec<String> = out.iter().filter(|row| row.starts_with(key)).cloned().collect();
+                prop_assert_eq!(of_key, rows);
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_needs_the_times_of_rows() {
+        let bench =
+            || Bench::default().source("in", [table("k: string, at: string", &["a,2024-01-01T00:00:01Z", "a,2024"])]);
+        let flow = |arguments: &str| {
+            format!(
+                "[[step]]\nname = \"k\"\nop = \"key_on\"\nkey = \"k\"\n[[step]]\nname = \"o\"\nop = \"order\"\n{arguments}\n"
+            )
+        };
+        let problems = bench().problems(&flow("clock = \"system\""));
+        assert_eq!(problems, ["step \"o\": by the system's clock rows are in order"]);
+        let out = bench().out(&flow("clock = { event = \"at\" }\non_error = \"skip\""));
+        assert_eq!(out, ["a: k=a, at=2024-01-01T00:00:01Z"]);
+    }
+}

@@ -1,0 +1,51 @@
+//! How long the state of a key is kept after its last row.
+
+use super::times::Times;
+use crate::data::time::Instant;
+use std::time::Duration;
+
+/// Deadlines of groups, which move with each row.
+pub(super) struct Ttl {
+    ttl: Duration,
+    deadlines: Times,
+}
+
+impl Ttl {
+    /// Keeps groups for `ttl` of system time.
+    pub fn new(ttl: Duration) -> Self {
+        Ttl { ttl, deadlines: Times::default() }
+    }
+
+    /// Begins the time of groups anew.
+    pub fn touch(&mut self, groups: &[u32], now: Instant) {
+        let deadline = Some(now.after(self.ttl));
+        groups.iter().for_each(|&group| self.deadlines.set(group, deadline));
+    }
+
+    /// When [`Ttl::due`] has something to say, or earlier.
+    pub fn next(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// The groups whose time is up, each once, in no order. Some may have ended already.
+    pub fn due(&mut self, now: Instant) -> Vec<u32> {
+        self.deadlines.due(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_runs_from_the_last_touch() {
+        let mut ttl = Ttl::new(Duration::from_micros(10));
+        ttl.touch(&[0, 2], Instant(0));
+        ttl.touch(&[2], Instant(5));
+        assert_eq!((ttl.next(), ttl.due(Instant(9))), (Some(Instant(10)), vec![]));
+        assert_eq!((ttl.due(Instant(14)), ttl.next()), (vec![0], Some(Instant(15))));
+        assert_eq!((ttl.due(Instant(15)), ttl.next()), (vec![2], None));
+        ttl.touch(&[0], Instant(20));
+        assert_eq!(ttl.due(Instant(30)), [0]);
+    }
+}
