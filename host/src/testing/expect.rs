@@ -162,7 +162,7 @@ mod tests {
                 Expected::Rows(rows(&["1", "2"])),
                 &["y 2", "x 1"],
                 1,
-                "1 row did not come, 1 came that should not: -1 2 +1",
+                "1 row did not come, 1 came that should not: +2 1 -2",
             ),
             (Expected::Rows(rows(&["1", "2"])), &["y 2", "x 1"], 3, "same"),
             (Expected::AnyOrder(rows(&["1", "2"])), &["y 2", "x 1"], 1, "same"),

@@ -37,7 +37,9 @@ fn every_row_is_in_its_windows_or_late_with_one_worker_and_with_three() {
     let bench = Bench::default().source("in", [rows()]);
     let all = bench.run(&steps(&[KEY, "op = \"output\"; sink = { memory = \"out\" }"]), 1);
     let all = sums(&all.rows("out"), "n=");
-    for (window, times) in [("tumbling = \"1m\"", 1), ("sliding = \"1m\", every = \"20s\"", 3), ("session = \"30s\"", 1)] {
+    for (window, times) in
+        [("tumbling = \"1m\"", 1), ("sliding = \"1m\", every = \"20s\"", 3), ("session = \"30s\"", 1)]
+    {
         for arguments in ["ordered = true", "ordered = false", "late = \"window\""] {
             for wait in ["0s", "5m", "1h"] {
                 let clock = format!("clock = {{ event = \"t\", wait = \"{wait}\" }}");
@@ -71,7 +73,8 @@ fn every_row_is_in_its_windows_or_late_with_one_worker_and_with_three() {
 
 #[test]
 fn what_is_wrong_with_the_arguments_of_windows_is_told() {
-    let bench = Bench::default().source("in", [table("n: int64, k: string, t: timestamp, window_id: int64", &["1,a,,1"])]);
+    let bench =
+        Bench::default().source("in", [table("n: int64, k: string, t: timestamp, window_id: int64", &["1,a,,1"])]);
     let late = "step \"w\": its port \"late\" would have two columns \"window_id\"";
     let with_key = "op = \"key_on\"; key = \"k\"";
     let good = ["clock = \"system\"", "window = { tumbling = \"5s\" }", "fn = \"p.sum\""];
