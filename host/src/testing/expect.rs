@@ -173,7 +173,7 @@ mod tests {
                 Expected::PerKey(per_key.clone()),
                 &["x 3", "x 1", "y 2"],
                 3,
-                "1 row did not come, 1 came that should not: -1 3 +1 2",
+                "1 row did not come, 1 came that should not: +3 1 -3 2",
             ),
             (Expected::PerKey(per_key), &["x 1", "x 3", "y 2", "z 4"], 3, "1 row came that should not: 1 3 2 +4"),
             (Expected::Contains(rows(&["2"])), &["x 1", "y 2"], 1, "same"),

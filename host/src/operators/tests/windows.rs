@@ -91,7 +91,6 @@ fn what_is_wrong_with_the_arguments_of_windows_is_told() {
         ("{ event = \"t\", config = {} }", "\"config\" goes with \"fn\""),
         ("{ event = \"n\" }", "column \"n\" is int64, which is no time"),
         ("{ event = \"u\" }", "no column \"u\""),
-        ("{ event = \"t\", watermark = \"stream\" }", "a watermark for the whole stream is not there yet"),
     ] {
         let found = problems("fold_window", &[&format!("clock = {clock}"), good[1], good[2]], true);
         assert_eq!(found, [format!("step \"w\": {wanted}")], "{clock}");
