@@ -268,13 +268,17 @@ fn keys_are_woken_at_their_times_in_the_order_of_their_bytes() {
 }
 
 #[test]
-fn a_time_that_is_past_wakes_once_until_time_moves_on() {
+fn a_time_that_is_past_wakes_at_once_and_then_when_time_moves_on() {
+    let at = Timestamp::from_seconds;
     let mut ticker = testing::stateful::<Ticker>();
-    ticker.advance_to(Timestamp::from_seconds(100));
+    ticker.advance_to(at(100));
+    ticker.keyed_rows(&["a", "b"], [1_i64, 105]);
+    assert_eq!(ticker.advance_to(at(100)), keyed(&[("a", "0 at 100")]));
+    assert_eq!(ticker.advance_to(at(100)), []);
     ticker.rows("a", [1_i64]);
-    let now = |at: i64| Timestamp::from_micros(100_000_000 + at);
-    assert_eq!(ticker.advance_to(now(0)), []);
-    assert_eq!(ticker.advance_to(now(2)), keyed(&[("a", "0 at 100"), ("a", "1 at 100")]));
+    assert_eq!(ticker.advance_to(at(100)), keyed(&[("a", "1 at 100")]), "a row has come");
+    assert_eq!(ticker.advance_to(at(105)), keyed(&[("a", "2 at 105"), ("b", "0 at 105")]));
+    assert_eq!(ticker.advance_to(at(105)), []);
 }
 
 #[test]

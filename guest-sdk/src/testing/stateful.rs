@@ -27,12 +27,22 @@ pub fn stateful<T: Stateful>() -> StatefulTest<T> {
 pub struct StatefulTest<T> {
     config: String,
     open: Option<(Schema, OpenStateful)>,
-    /// The key of each group, and whether it has a state.
-    keys: Vec<(String, bool)>,
+    /// By group.
+    keys: Vec<Key>,
     now: Timestamp,
     errors: Vec<(u32, String)>,
     key_errors: Vec<(String, String)>,
     function: PhantomData<T>,
+}
+
+struct Key {
+    key: String,
+    /// Whether it has a state.
+    lives: bool,
+    /// When it was last woken, if no row has come since.
+    woken: Option<Timestamp>,
+    /// Whether it failed when it was woken, and no row has come since.
+    sleeps: bool,
 }
 
 /// What was emitted: keys and rows. Rows of the one column `value` are plain values.
@@ -79,7 +89,8 @@ impl<T: Stateful> StatefulTest<T> {
     }
 
     /// Moves the clock, waking the keys whose time has come at each such time: those of one time in the order of their
-    /// bytes. A key that asks for a time that is past is woken again when time moves on.
+    /// bytes. A time that is past comes at once. A key that was woken and still wants a time that is past is woken again
+    /// when the clock has moved on; one that failed sleeps until its next row.
     ///
     /// # Panics
     ///
@@ -89,15 +100,29 @@ impl<T: Stateful> StatefulTest<T> {
         while self.open.is_some() {
             let groups = self.living();
             let times = self.opened().groups.notify_at(&groups).unwrap_or_else(|error| panic!("{error}"));
-            // Whoever was woken at the present time already waits until it is another.
-            let at = |at: i64| at.max(self.now.micros() + 1);
-            let Some(next) = times.iter().filter(|time| **time != i64::MAX).map(|time| at(*time)).min() else { break };
-            if next > now.micros() {
-                break;
+            let times = times.into_iter().map(Timestamp::from_micros);
+            let wanted: Vec<(u32, Timestamp)> =
+                groups.into_iter().zip(times).filter(|(group, _)| !self.keys[*group as usize].sleeps).collect();
+            let is_due =
+                |(group, at): &&(u32, Timestamp)| *at <= self.now && self.keys[*group as usize].woken != Some(self.now);
+            let due: Vec<u32> = wanted.iter().filter(is_due).map(|(group, _)| *group).collect();
+            if due.is_empty() {
+                // Those that want the past again are woken whenever the clock stops, and at last where it will stand.
+                let next = |(_, at): &(u32, Timestamp)| if *at > self.now { *at } else { now };
+                match wanted.iter().map(next).min().filter(|next| *next > self.now && *next <= now) {
+                    Some(next) => self.now = next,
+                    None => break,
+                }
+                continue;
             }
-            let due: Vec<u32> = groups.into_iter().zip(times).filter(|(_, at)| *at <= next).map(|it| it.0).collect();
-            self.now = Timestamp::from_micros(next);
-            let emitted = self.opened().groups.on_notify(&due, next).unwrap_or_else(|error| panic!("{error}"));
+            for group in &due {
+                self.keys[*group as usize].woken = Some(self.now);
+            }
+            let at_now = self.now.micros();
+            let emitted = self.opened().groups.on_notify(&due, at_now).unwrap_or_else(|error| panic!("{error}"));
+            for error in &emitted.errors {
+                self.keys[due[error.row as usize] as usize].sleeps = true;
+            }
             all.extend(self.keyed_of_groups(&due, emitted));
         }
         self.now = self.now.max(now);
@@ -127,7 +152,7 @@ impl<T: Stateful> StatefulTest<T> {
     /// Merges the state of the key `from` into that of the key `into`, or says why that cannot be.
     pub fn try_merge(&mut self, into: &str, from: &str) -> Result<KeyedRows, Error> {
         let (into, from, now) = (self.group(into), self.group(from), self.now.micros());
-        self.keys[from as usize].1 = false;
+        self.keys[from as usize].lives = false;
         let emitted = self.opened().groups.merge(&[into], &[from], now)?;
         Ok(self.keyed_of_groups(&[into], emitted))
     }
@@ -142,7 +167,7 @@ impl<T: Stateful> StatefulTest<T> {
         let emitted = self.opened().groups.on_eof(&[group], now).unwrap_or_else(|error| panic!("{error}"));
         let rows = self.keyed_of_groups(&[group], emitted);
         self.opened().groups.release(&[group]);
-        self.keys[group as usize].1 = false;
+        self.keys[group as usize].lives = false;
         rows
     }
 
@@ -161,7 +186,7 @@ impl<T: Stateful> StatefulTest<T> {
 
     /// Returns the keys that have a state, sorted.
     pub fn keys(&self) -> Vec<&str> {
-        self.living().into_iter().map(|group| self.keys[group as usize].0.as_str()).collect()
+        self.living().into_iter().map(|group| self.keys[group as usize].key.as_str()).collect()
     }
 
     /// Takes the rows that failed, by their place in their batch, and why.
@@ -190,25 +215,32 @@ impl<T: Stateful> StatefulTest<T> {
 
     /// The groups that have a state, in the order of their keys.
     fn living(&self) -> Vec<u32> {
-        let mut groups: Vec<u32> = (0..self.keys.len() as u32).filter(|group| self.keys[*group as usize].1).collect();
-        groups.sort_by_key(|group| &self.keys[*group as usize].0);
+        let mut groups: Vec<u32> =
+            (0..self.keys.len() as u32).filter(|group| self.keys[*group as usize].lives).collect();
+        groups.sort_by_key(|group| &self.keys[*group as usize].key);
         groups
     }
 
+    /// Finds the group of a key, to which something comes.
     fn group(&mut self, key: &str) -> u32 {
-        let found = self.keys.iter().position(|(known, _)| known == key);
-        let group = found.unwrap_or_else(|| {
-            self.keys.push((key.to_owned(), true));
-            self.keys.len() - 1
-        });
-        self.keys[group].1 = true;
-        group as u32
+        let found = self.keys.iter().position(|known| known.key == key);
+        let new = Key { key: key.to_owned(), lives: true, woken: None, sleeps: false };
+        match found {
+            Some(group) => {
+                self.keys[group] = new;
+                group as u32
+            }
+            None => {
+                self.keys.push(new);
+                self.keys.len() as u32 - 1
+            }
+        }
     }
 
     fn keyed_of_groups(&mut self, groups: &[u32], mut emitted: Emitted) -> KeyedRows {
         for error in emitted.errors.drain(..) {
             let group = groups[error.row as usize];
-            self.key_errors.push((self.keys[group as usize].0.clone(), error.message));
+            self.key_errors.push((self.keys[group as usize].key.clone(), error.message));
         }
         self.keyed(emitted)
     }
@@ -218,9 +250,9 @@ impl<T: Stateful> StatefulTest<T> {
         let rows = Rows { schema, batch: emitted.rows }.to_json();
         assert_eq!(rows.len(), emitted.groups.len(), "every row has a group");
         for group in emitted.discarded {
-            self.keys[group as usize].1 = false;
+            self.keys[group as usize].lives = false;
         }
-        let keyed = |(group, row): (u32, _)| (self.keys[group as usize].0.clone(), plain(row));
+        let keyed = |(group, row): (u32, _)| (self.keys[group as usize].key.clone(), plain(row));
         emitted.groups.into_iter().zip(&rows).map(keyed).collect()
     }
 }

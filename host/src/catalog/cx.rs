@@ -210,9 +210,15 @@ impl FlowCx<'_> {
         let wanted: Vec<String> = kinds.iter().map(ToString::to_string).collect();
         let message =
             format!("{what}: function \"{}\" is a {}, wanted: {}", function.value, info.kind, wanted.join(" or "));
+        let place = match info.kind {
+            FunctionKind::Source => "as the source of an \"input\"".to_owned(),
+            FunctionKind::Sink => "as the sink of an \"output\"".to_owned(),
+            FunctionKind::Fold => "in a step with op = \"fold_final\"".to_owned(),
+            kind => format!("in a step with op = \"{kind}\""),
+        };
         Err(Diagnostic::new("wrong-function", message)
             .at(function.span.clone())
-            .help(format!("use it in a step with op = \"{}\", or name another function", info.kind))
+            .help(format!("use it {place}, or name another function"))
             .into())
     }
 }

@@ -51,13 +51,16 @@ pub struct BuildCx<'s> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     First,
+    /// One of the halves of a half.
+    Middle,
     Second,
 }
 
 impl<'s> BuildCx<'s> {
-    /// Builds a step of two operators, one behind the other. Both build their ports as if they were the whole step: the
-    /// first has one, which is what the second is given, and rows that fail in either come out together. Rows that come in
-    /// are counted by the first, rows that go out by the second.
+    /// Builds a step of two halves, one behind the other. The first is built as if each of its operators were a whole step
+    /// with one port: it returns a stream for each upstream, which is what the second is given, and behind them those of
+    /// rows that fail, which come out with those of the second. Rows that come in are counted by the first, rows that go
+    /// out by the second.
     ///
     /// # Errors
     /// Those of the halves.
@@ -67,36 +70,37 @@ impl<'s> BuildCx<'s> {
         first: impl FnOnce(&mut BuildCx<'s>, Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError>,
         second: impl FnOnce(&mut BuildCx<'s>, Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError>,
     ) -> Result<Vec<Stream<'s>>, LogicError> {
-        let port = self.row_errors.port;
-        self.half = Some(Half::First);
+        let (port, whole, count) = (self.row_errors.port, self.half, ups.len());
+        self.half = Some(if whole == Some(Half::Second) { Half::Middle } else { Half::First });
         self.row_errors.port = port.map(|_| 1);
         let mut between = first(self, ups)?;
-        let errors = between.split_off(1);
-        self.half = Some(Half::Second);
+        let errors = between.split_off(count);
+        self.half = Some(if whole == Some(Half::First) { Half::Middle } else { Half::Second });
         self.row_errors.port = port;
         let mut streams = second(self, between)?;
-        self.half = None;
-        if let (Some(_), Some(before)) = (port, errors.into_iter().next()) {
+        self.half = whole;
+        if port.is_some() {
             let after = streams.pop().expect("a step with a port for rows that fail builds it last");
-            streams.push(after.concat(before));
+            streams.push(errors.into_iter().fold(after, |after, before| after.concat(before)));
         }
         Ok(streams)
     }
 
     /// Where to count rows that come in, if here.
     pub fn takes(&self) -> Option<Arc<StepMeter>> {
-        (self.half != Some(Half::Second)).then(|| self.meter.clone())
+        matches!(self.half, None | Some(Half::First)).then(|| self.meter.clone())
     }
 
     /// Where to count rows that go out, if here.
     pub fn gives(&self) -> Option<Arc<StepMeter>> {
-        (self.half != Some(Half::First)).then(|| self.meter.clone())
+        matches!(self.half, None | Some(Half::Second)).then(|| self.meter.clone())
     }
 
     /// The name of the operator in the dataflow.
     pub fn operator_name(&self) -> String {
         match self.half {
             Some(Half::First) => self.name("first"),
+            Some(Half::Middle) => self.name("middle"),
             _ => self.step.to_string(),
         }
     }

@@ -39,7 +39,8 @@ pub struct Manifest {
 /// - a source opens each partition at its position;
 /// - a sink commits *every* manifest of [`Recovery::load_sinks`] in the order given, then says so by
 ///   [`Recovery::committed`]. Those of partitions that no worker has any more (there are fewer workers now) are the
-///   first worker's. Then it removes whatever else it finds staged.
+///   first worker's. Most were committed long ago, which a sink tells by what is in its place, for what was staged may
+///   be gone. Then it removes whatever else it finds staged.
 ///
 /// For each epoch, on the worker and never waiting for a disk:
 /// - a step, source or sink hands in what the epoch changed, when it has seen all of the epoch, and only then lets go of

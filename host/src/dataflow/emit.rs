@@ -31,6 +31,8 @@ pub struct RowErrors {
     /// The index of the port `errors`, if the step has it.
     pub port: Option<usize>,
     pub meter: Arc<StepMeter>,
+    /// For each port of the step whether anybody takes its rows; if nothing is said of a port, somebody does.
+    pub taken: Arc<[bool]>,
 }
 
 impl RowErrors {
@@ -99,6 +101,16 @@ impl<'a> Emit<'a> {
         if batch.num_rows() > 0 {
             self.given.push((port, batch));
         }
+    }
+
+    /// Whether anybody takes the rows of a port. What nobody takes need not be made.
+    pub fn is_taken(&self, port: usize) -> bool {
+        self.row_errors.taken.get(port).copied().unwrap_or(true)
+    }
+
+    /// Counts rows that were late.
+    pub fn late(&self, rows: usize) {
+        self.row_errors.meter.was_late(rows as u64);
     }
 
     /// Treats rows of a compact batch that failed by the step's policy.

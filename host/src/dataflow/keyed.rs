@@ -91,6 +91,11 @@ pub fn keyed<'s>(
     build(cx, ups, ports, || DistributorPact(ByKey::new), logic)
 }
 
+/// Builds an operator whose rows stay on their worker: of the first half of a step.
+pub fn local<'s>(cx: &BuildCx<'s>, up: Stream<'s>, logic: impl Keyed) -> Vec<Stream<'s>> {
+    build(cx, vec![up], 1, || Pipeline, logic)
+}
+
 /// Builds a step in two halves ([`BuildCx::in_halves`]), so that each worker combines its rows before what they come to
 /// is exchanged by key. The first half hands the second batches of `schema`.
 ///
@@ -106,7 +111,7 @@ pub fn combined<'s>(
     wire::register(schema);
     cx.in_halves(
         vec![up],
-        |cx, ups| Ok(build(cx, ups, 1, || Pipeline, first)),
+        |cx, mut ups| Ok(ups.pop().map_or_else(Vec::new, |up| local(cx, up, first))),
         |cx, ups| Ok(build(cx, ups, 1, || DistributorPact(ByKey::new), second)),
     )
 }

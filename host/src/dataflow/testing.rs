@@ -72,6 +72,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
                 max_errors: None,
                 port: None,
                 meter: Arc::clone(&meter),
+                taken: Arc::default(),
             };
             let progress = Progress::default();
             let mut cx = BuildCx {

@@ -154,3 +154,40 @@ impl Keyed for Running {
         self.forget(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::aggregate::Of;
+    use super::super::testing::{emitted, show, table};
+    use super::*;
+    use crate::data::key::Keys;
+    use crate::data::schema::Type;
+    use arrow::array::AsArray;
+
+    #[test]
+    fn a_key_without_rows_for_long_begins_anew() {
+        let aggregates = vec![Aggregate { name: "rows".to_owned(), of: Of::Rows, ty: Type::Int64 }];
+        let batch = |keys: &[&str]| {
+            let rows = table("k: string", keys);
+            let keys = Keys::new(rows.column(0).as_string().clone());
+            Batch::keyed(rows, keys)
+        };
+        let mut running = Running {
+            extension: Extension::new(&batch(&[]).rows().schema(), &schema(&aggregates)),
+            ttl: Some(Ttl::new(Duration::from_micros(10))),
+            groups: Groups::default(),
+            found: Vec::new(),
+            states: Aggregates::new(&aggregates).unwrap(),
+        };
+        let mut take = |keys: &[&str], now: i64| {
+            let given = emitted(|out| running.on_batch(0, batch(keys), Instant(now), out));
+            (given.iter().flat_map(show).collect::<Vec<_>>(), running.groups.len())
+        };
+        assert_eq!(take(&["a", "b", "a"], 0).0, ["a: k=a, rows=1", "b: k=b, rows=1", "a: k=a, rows=2"]);
+        assert_eq!(take(&["b"], 9), (vec!["b: k=b, rows=2".to_owned()], 2));
+        assert_eq!(take(&["a"], 10).0, ["a: k=a, rows=1"]);
+        assert_eq!(take(&["c"], 19), (vec!["c: k=c, rows=1".to_owned()], 2));
+        emitted(|out| running.on_wake(Instant(29), out));
+        assert_eq!((running.groups.len(), running.wake_at()), (0, None));
+    }
+}

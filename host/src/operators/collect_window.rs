@@ -53,9 +53,9 @@ Arguments:
 - `into`, what rows are collected into: `"list"` (default), all of them in the order in which they enter the window;
   `"set"`, each that is different from the others once, in the order of their first coming; or `"map"`, of the values of
   the column `map_value` the last for each value of the column `map_key`, in the order in which those first came.
-- `as`, what comes out: `"list"` (default), one row for each window, whose only column is `items`, a list of structs with
-  the columns of the rows (of a map: `key` and `value`); rows whose only column is `value` make a list `value` of those
-  values. Or `"rows"`, those rows themselves.
+- `as`, what comes out: `"list"` (default), one row for each window, whose only column is `items`, a list of structs
+  with the columns of the rows (of a map: `key` and `value`); rows whose only column is `value` make a list `value` of
+  those values. Or `"rows"`, those rows themselves.
 "#,
             ordered_doc!(),
             early_doc!(),

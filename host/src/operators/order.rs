@@ -195,6 +195,7 @@ impl Keyed for Orderer {
             self.alarms.change(group);
         }
         if !late.is_empty() {
+            out.late(late.len());
             out.give(1, batch.select(&late));
         }
         let due = self.due(&found, moment);

@@ -15,7 +15,7 @@ use crate::dataflow::user_fn::RowError;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{Node, Spanned, Table, Value};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Int64Type, SchemaRef};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,7 +48,8 @@ and `date`, between `timestamp` and `date`, from `timestamp` to `int64` (microse
 
 Arguments, which apply in this order:
 - `columns`, the columns to keep, in the order wanted: a list of names, or a table `new = "old"`, in which
-  `new = { column = "old", type = "int64" }` casts too. Left out: all columns.
+  `new = { column = "old", type = "int64" }` casts too, from `timestamp` also with `format = "unix_s"`, `"unix_ms"` or
+  `"unix_us"` (seconds, milliseconds or microseconds since 1970, rounded down). Left out: all columns.
 - `drop`, a list of columns to leave out.
 - `rename`, a table `new = "old"`.
 - `cast`, a table `column = "type"`, by the new names.
@@ -83,6 +84,8 @@ struct Chosen {
     path: Vec<usize>,
     found: Type,
     ty: Type,
+    /// What an instant that is cast to a number is counted in, in microseconds.
+    unit: i64,
 }
 
 struct Chooser<'a, 'c> {
@@ -121,7 +124,7 @@ impl Chooser<'_, '_> {
         let fields = self.cx.up().schema.fields();
         let columns = fields.iter().enumerate().map(|(index, field)| {
             let ty = Type::of(field);
-            Chosen { name: field.name().clone(), path: vec![index], found: ty.clone(), ty }
+            Chosen { name: field.name().clone(), path: vec![index], found: ty.clone(), ty, unit: 1 }
         });
         columns.collect()
     }
@@ -137,7 +140,7 @@ impl Chooser<'_, '_> {
                     let path = self.path(&text)?;
                     // A column whose own name has dots keeps it.
                     let name = if path.0.len() == 1 { text.value } else { name };
-                    Some(Chosen { name, path: path.0, found: path.1.clone(), ty: path.1 })
+                    Some(Chosen { name, path: path.0, found: path.1.clone(), ty: path.1, unit: 1 })
                 })
                 .collect(),
             Value::Table(table) => table.iter().filter_map(|entry| self.column(&entry.key, &entry.node)).collect(),
@@ -160,22 +163,50 @@ impl Chooser<'_, '_> {
         struct Cast {
             column: Option<Spanned<String>>,
             r#type: Option<Node>,
+            format: Option<Spanned<String>>,
         }
         let Value::Table(table) = &node.value else {
             let text = self.text(node, "a column, or { column = …, type = … }")?;
             let (path, ty) = self.path(&text)?;
-            return Some(Chosen { name: name.to_owned(), path, found: ty.clone(), ty });
+            return Some(Chosen { name: name.to_owned(), path, found: ty.clone(), ty, unit: 1 });
         };
         let what = format!("column \"{name}\" of {}", self.cx.what());
         let cast: Cast = self.problems.take(crate::spec::read(table, node.span.clone(), &what))?;
         let old = cast.column.unwrap_or_else(|| Spanned::new(node.span.clone(), name.to_owned()));
         let (path, ty) = self.path(&old)?;
-        let mut chosen = Chosen { name: name.to_owned(), path, found: ty.clone(), ty };
+        let mut chosen = Chosen { name: name.to_owned(), path, found: ty.clone(), ty, unit: 1 };
         if let Some(node) = cast.r#type {
             let ty = self.ty(&node)?;
             self.cast(&mut chosen, ty, node.span);
         }
+        if let Some(format) = cast.format {
+            chosen.unit = self.unit(&chosen, &format)?;
+        }
         Some(chosen)
+    }
+
+    /// Reads `format`, beside a cast from instants to numbers.
+    fn unit(&mut self, chosen: &Chosen, format: &Spanned<String>) -> Option<i64> {
+        let Chosen { name, found, ty, .. } = chosen;
+        let wrong = |code, message: String, help| Diagnostic::new(code, message).at(format.span.clone()).help(help);
+        let problem = match (found, ty, format.value.as_str()) {
+            (Type::Timestamp, Type::Int64, "unix_s") => return Some(1_000_000),
+            (Type::Timestamp, Type::Int64, "unix_ms") => return Some(1000),
+            (Type::Timestamp, Type::Int64, "unix_us") => return Some(1),
+            (Type::Timestamp, Type::Int64, other) => {
+                let message = format!("{}: column \"{name}\" cannot be written as {other:?}", self.cx.what());
+                wrong("wrong-format", message, "formats are unix_s, unix_ms and unix_us")
+            }
+            _ => {
+                let message = format!(
+                    "{}: column \"{name}\": \"format\" goes with a cast from timestamp to int64",
+                    self.cx.what()
+                );
+                wrong("unused-key", message, "leave it out")
+            }
+        };
+        self.problems.push(problem);
+        None
     }
 
     fn rename(&mut self, chosen: &mut [Chosen], table: Option<&Table>) {
@@ -192,7 +223,7 @@ impl Chooser<'_, '_> {
 
     fn cast(&mut self, chosen: &mut Chosen, ty: Type, span: Range<usize>) {
         if cast::is_possible(&chosen.found, &ty) {
-            chosen.ty = ty;
+            (chosen.ty, chosen.unit) = (ty, 1);
             return;
         }
         let Chosen { name, found, .. } = chosen;
@@ -305,7 +336,12 @@ impl Stateless for Selector {
             for error in cast::refused(&chosen.name, &before, &after, &chosen.ty) {
                 errors.entry(error.row).or_insert(error);
             }
-            columns.push(after);
+            columns.push(match chosen.unit {
+                1 => after,
+                unit => {
+                    Arc::new(after.as_primitive::<Int64Type>().unary::<_, Int64Type>(|micros| micros.div_euclid(unit)))
+                }
+            });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(batch.rows().num_rows()));
         let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;

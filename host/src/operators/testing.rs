@@ -91,7 +91,7 @@ pub fn given(
     logic: impl FnOnce(&mut Emit<'_>) -> Result<(), LogicError>,
 ) -> Result<Vec<(usize, Batch)>, LogicError> {
     let (meter, port) = (Arc::default(), (on_error == OnError::DeadLetter).then_some(1));
-    let row_errors = RowErrors { step: "s".into(), on_error, max_errors: None, port, meter };
+    let row_errors = RowErrors { step: "s".into(), on_error, max_errors: None, port, meter, taken: Arc::default() };
     let mut given = Vec::new();
     logic(&mut Emit::new(&mut given, &row_errors))?;
     Ok(given)

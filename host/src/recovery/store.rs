@@ -43,7 +43,7 @@ impl Default for Options {
 
 /// A store that is open and sound, and has decided where to go on. Until it is claimed nothing is changed.
 pub struct Store {
-    shelf: Shelf,
+    pub(super) shelf: Shelf,
     retention: u64,
 }
 

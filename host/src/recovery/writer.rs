@@ -8,6 +8,7 @@ use crate::data::ids::PartitionId;
 use crate::data::time::Epoch;
 use crate::dataflow::durable::Durable;
 use crate::dataflow::env::Env;
+use crate::dataflow::error::LogicError;
 use crate::dataflow::failure::{FailureSlot, Stop};
 use crate::dataflow::writers::Writers;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
@@ -105,12 +106,19 @@ pub struct WriterCx {
 pub fn start(cx: &WriterCx, number: usize, part: SharedPart) -> Result<Sender<Order>, std::io::Error> {
     let (sender, orders) = unbounded();
     let writing = cx.writers.begin();
-    let failure = cx.failure.clone();
-    let mut writer =
-        Writer { number, cx: cx.clone(), part, blocks: Vec::new(), positions: Vec::new(), committed: BTreeMap::new() };
+    let panics = Panics { number, failure: cx.failure.clone() };
+    let mut writer = Writer {
+        number,
+        cx: cx.clone(),
+        part,
+        blocks: Vec::new(),
+        positions: Vec::new(),
+        committed: BTreeMap::new(),
+        may_merge: true,
+    };
     let body = Box::new(move || {
         if let Err(error) = writer.run(&orders) {
-            failure.set(Stop::Recovery(Box::new(error.into())));
+            panics.failure.set(Stop::Recovery(Box::new(error.into())));
         }
         // The file is closed before the thread counts as ended, if nobody else has it open.
         drop(writer);
@@ -118,6 +126,21 @@ pub fn start(cx: &WriterCx, number: usize, part: SharedPart) -> Result<Sender<Or
     });
     cx.env.spawner.spawn(&format!("recovery {number}"), body)?;
     Ok(sender)
+}
+
+/// Tells of a panic: without it the execution would wait for the thread's seals for ever.
+struct Panics {
+    number: usize,
+    failure: FailureSlot,
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let message = format!("the thread that writes part {} of the recovery store panicked", self.number);
+            self.failure.set(Stop::Recovery(Box::new(LogicError::internal(message))));
+        }
+    }
 }
 
 struct Writer {
@@ -129,6 +152,8 @@ struct Writer {
     positions: Vec<PositionRow>,
     /// For each partition of a sink the newest epoch that readers see.
     committed: BTreeMap<(StepNumber, PartitionId), Epoch>,
+    /// Whether there may be something to merge: since the floor has risen, until nothing was found.
+    may_merge: bool,
 }
 
 impl Writer {
@@ -181,13 +206,15 @@ impl Writer {
             };
             let transaction = Transaction::advance(part.catalogue(), floor, is_committed);
             part.commit(transaction)?;
+            self.may_merge = true;
             return Ok(true);
         }
-        if let Some(work) = compact::next_work(part.catalogue()) {
+        if let Some(work) = self.may_merge.then(|| compact::next_work(part.catalogue())).flatten() {
             let transaction = compact::merge(&**part, &work)?;
             part.commit(transaction)?;
             return Ok(true);
         }
+        self.may_merge = false;
         part.rest()?;
         Ok(false)
     }

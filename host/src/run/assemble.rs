@@ -5,7 +5,7 @@ use crate::dataflow::build::{BuildCx, Execution, Stream};
 use crate::dataflow::emit::RowErrors;
 use crate::dataflow::error::StepError;
 use crate::dataflow::progress::Progress;
-use crate::plan::{Plan, PlannedStep};
+use crate::plan::Plan;
 use timely::worker::Worker;
 
 /// Builds the dataflow. Every worker builds the same operators in the same order.
@@ -18,7 +18,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
         let progress = Progress::default();
         let mut built: Vec<Vec<Stream<'_>>> = Vec::new();
         let mut taken: Vec<Vec<bool>> = Vec::new();
-        for step in &plan.steps {
+        for (at, step) in plan.steps.iter().enumerate() {
             let mut ups = Vec::new();
             for up in &step.ups {
                 taken[up.step][up.port] = true;
@@ -30,7 +30,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
                 progress: progress.clone(),
                 step: step.id.clone(),
                 meter: step.meter.clone(),
-                row_errors: row_errors(step),
+                row_errors: row_errors(plan, at),
                 half: None,
             };
             let streams = step.build.build(&mut cx, ups).map_err(|error| StepError {
@@ -48,12 +48,15 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
     })
 }
 
-fn row_errors(step: &PlannedStep) -> RowErrors {
+fn row_errors(plan: &Plan, at: usize) -> RowErrors {
+    let step = &plan.steps[at];
+    let ups = || plan.steps.iter().flat_map(|step| &step.ups);
     RowErrors {
         step: step.id.clone(),
         on_error: step.on_error,
         max_errors: step.max_errors,
         port: step.error_port,
         meter: step.meter.clone(),
+        taken: (0..step.ports.len()).map(|port| ups().any(|up| up.step == at && up.port == port)).collect(),
     }
 }

@@ -14,6 +14,7 @@ pub struct StepMeter {
     batches_in: AtomicU64,
     bytes: AtomicU64,
     errors: AtomicU64,
+    late: AtomicU64,
     /// Time in user code and at its boundary, in nanoseconds.
     plugin_nanos: AtomicU64,
     plugin_calls: AtomicU64,
@@ -33,6 +34,8 @@ pub struct StepFigures {
     pub bytes: u64,
     /// Rows that failed.
     pub errors: u64,
+    /// Rows that came behind the watermark.
+    pub late: u64,
     pub plugin_time: Duration,
     pub plugin_calls: u64,
     /// Bytes of linear memory, the largest instance.
@@ -65,6 +68,11 @@ impl StepMeter {
         self.errors.fetch_add(rows, Relaxed) + rows
     }
 
+    /// Counts rows that were late.
+    pub fn was_late(&self, rows: u64) {
+        self.late.fetch_add(rows, Relaxed);
+    }
+
     /// Counts a call into a plugin.
     pub fn called(&self, time: Duration, memory: u64) {
         self.plugin_nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
@@ -91,6 +99,7 @@ impl StepMeter {
             batches_in: self.batches_in.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             errors: self.errors.load(Relaxed),
+            late: self.late.load(Relaxed),
             plugin_time: Duration::from_nanos(self.plugin_nanos.load(Relaxed)),
             plugin_calls: self.plugin_calls.load(Relaxed),
             plugin_memory: self.plugin_memory.load(Relaxed),

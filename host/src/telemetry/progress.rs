@@ -67,10 +67,11 @@ impl Progress {
 
     /// Says how it stands, `elapsed` after the start.
     pub fn text(&mut self, elapsed: Duration) -> String {
-        let (mut read, mut written, mut moved, mut errors) = (0, 0, 0, 0);
+        let (mut read, mut written, mut moved, mut errors, mut late) = (0, 0, 0, 0, 0);
         for step in &self.steps {
             let figures = step.meter.figures();
             errors += figures.errors;
+            late += figures.late;
             if step.is_source {
                 read += figures.rows_out;
                 moved += figures.bytes;
@@ -85,6 +86,9 @@ impl Progress {
             text += &format!(", {}", bytes(moved as f64));
         }
         text += &format!("; {} written", count(written));
+        if late > 0 {
+            text += &format!("; {} late", count(late));
+        }
         if errors > 0 {
             text += &format!("; {} errors", count(errors));
         }
@@ -108,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_rows_rate_bytes_and_errors() {
+    fn the_line_tells_rows_rate_bytes_late_rows_and_errors() {
         let (source, sink) = (Arc::new(StepMeter::default()), Arc::new(StepMeter::default()));
         let mut progress = Progress::new(vec![
             Watched { is_source: true, is_sink: false, meter: source.clone() },
@@ -127,7 +131,8 @@ mod tests {
         let text = "1:02  4,000 rows read, 17/s, 4.88 KiB; 2,999 written; 1 errors";
         assert_eq!(progress.text(Duration::from_secs(62)), text);
         source.gave(200);
-        let text = "1:04  4,200 rows read, 100/s, 4.88 KiB; 2,999 written; 1 errors";
+        sink.was_late(12);
+        let text = "1:04  4,200 rows read, 100/s, 4.88 KiB; 2,999 written; 12 late; 1 errors";
         assert_eq!(progress.text(Duration::from_secs(64)), text);
     }
 }

@@ -77,6 +77,7 @@ impl Summary<'_> {
             "rows_in": figures.rows_in,
             "rows_out": figures.rows_out,
             "errors": figures.errors,
+            "late": figures.late,
             "bytes": figures.bytes,
             "files": figures.files,
             "plugin": plugin,
@@ -106,6 +107,11 @@ impl Summary<'_> {
             Column::right("rows out", self.each(|step| count_unless(step.is_sink, step.figures.rows_out))),
             Column::right("errors", self.each(|step| count(step.figures.errors))),
         ];
+        if self.steps.iter().any(|step| step.figures.late > 0) {
+            let late =
+                |step: &StepSummary<'_>| if step.figures.late > 0 { count(step.figures.late) } else { String::new() };
+            columns.insert(4, Column::right("late", self.each(late)));
+        }
         if self.steps.iter().any(|step| step.figures.plugin_calls > 0) {
             let plugin = |show: &dyn Fn(&StepFigures) -> String| {
                 self.each(|step| if step.figures.plugin_calls > 0 { show(&step.figures) } else { String::new() })

@@ -44,8 +44,8 @@ pub(super) trait Accumulator {
         refused: &mut Vec<RowError>,
     ) -> Result<ArrayRef, LogicError>;
 
-    /// Takes `from[i]` into `into[i]`, in this order, as if its rows came after those that are there; `from[i]` is empty
-    /// then.
+    /// Takes `from[i]` into `into[i]`, in this order, as if its rows came after those that are there; `from[i]` is
+    /// empty then.
     fn merge(&mut self, into: &[u32], from: &[u32]);
 
     /// What groups come to. A result that its type cannot hold is null and among `refused`, by its index in `groups`.

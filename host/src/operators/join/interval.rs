@@ -237,6 +237,9 @@ fn keyed_by<'a>(
     out: &'a mut Emit<'_>,
 ) -> impl FnMut(usize, RecordBatch, &[u32]) -> Result<(), LogicError> {
     |port, rows, found| {
+        if port == 1 {
+            out.late(rows.num_rows());
+        }
         out.give(port, Batch::keyed(rows, groups.keys(found)));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Flows of one or a few steps, in memory, with one worker and with three.
 
+mod aggregates;
 mod keyed;
 mod registry;
 mod replay;

@@ -158,6 +158,26 @@ fn select_chooses_renames_and_casts() {
 }
 
 #[test]
+fn select_counts_instants_in_units_and_rounds_them_down() {
+    let rows = table("at: timestamp", &["1970-01-01T00:00:01.500Z", "1969-12-31T23:59:59.999999Z", ""]);
+    let bench = Bench::default().source("in", [rows]);
+    let columns = ["s", "ms", "us"]
+        .map(|unit| format!("{unit} = {{ column = \"at\", type = \"int64\", format = \"unix_{unit}\" }}"));
+    let out = bench.out(&steps(&[&format!("op = \"select\"; columns = {{ {} }}", columns.join(", "))]));
+    assert_eq!(out, ["s=-1, ms=-1, us=-1", "s=1, ms=1500, us=1500000", "s=null, ms=null, us=null"]);
+    for (column, wanted) in [
+        ("type = \"int64\", format = \"iso\"", "step \"s0\": column \"at\" cannot be written as \"iso\""),
+        (
+            "type = \"string\", format = \"unix_s\"",
+            "step \"s0\": column \"at\": \"format\" goes with a cast from timestamp to int64",
+        ),
+    ] {
+        let step = format!("op = \"select\"; columns = {{ at = {{ {column} }} }}");
+        assert_eq!(bench.problems(&steps(&[&step])), [wanted]);
+    }
+}
+
+#[test]
 fn select_reports_all_that_is_wrong() {
     let arguments = "columns = [\"m\", \"n\", \"n\"]; drop = [\"x\"]; cast = { n = \"timestamp\", word = \"int\" }";
     let problems = bench().problems(&steps(&[&format!("op = \"select\"; {arguments}")]));

@@ -53,7 +53,8 @@ struct ClockArgs {
     wait: DurationText,
     #[serde(default)]
     idle: Idle,
-    watermark: Option<Spanned<Scope>>,
+    #[serde(default)]
+    watermark: Scope,
 }
 
 /// What becomes of a watermark while the input is idle.
@@ -66,9 +67,10 @@ enum Idle {
 }
 
 /// What has a watermark of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Scope {
+    #[default]
     Key,
     Stream,
 }
@@ -128,6 +130,8 @@ pub(in super::super) enum Early {
 /// The windows of a step, checked.
 pub(in super::super) struct Windowing {
     pub(super) rules: Rules,
+    /// Whether the watermark is that of the whole stream, and not each key's own.
+    pub(super) per_stream: bool,
     /// How the times of each input's rows are found; none with the system clock.
     pub(super) stamps: Vec<Stamp>,
     pub(super) sides: Vec<Side>,
@@ -188,14 +192,20 @@ impl Windowing {
         key: Arc<str>,
     ) -> Result<Windowing, Diagnostics> {
         let mut problems = Diagnostics::new();
-        let clock = problems.take(check_clock(cx, &cx.ups, &args.clock));
+        let clock = problems.take(read_clock(cx, &cx.ups, &args.clock));
         let windower = problems.take(check_windower(cx, &args.window));
         let ordered = problems.take(check_order(cx, args.ordered.as_ref(), order));
         let early = problems.take(check_early(cx, args, early));
         let forget_after = problems.take(check_forget_after(cx, args.forget_after.as_ref()));
         let found = (clock, windower, ordered, early, forget_after, problems.is_empty());
-        let (Some((clock, stamps, notes)), Some(windower), Some(ordered), Some(early), Some(forget_after), true) =
-            found
+        let (
+            Some((clock, stamps, notes, per_stream)),
+            Some(windower),
+            Some(ordered),
+            Some(early),
+            Some(forget_after),
+            true,
+        ) = found
         else {
             return Err(problems);
         };
@@ -204,7 +214,7 @@ impl Windowing {
         let rules = Rules { clock, windower, ordered, late: args.late, early, forget_after };
         let sides = cx.ups.iter().map(side).collect();
         let with = args.with.clone().unwrap_or_default();
-        Ok(Windowing { rules, stamps, sides, key, with, notes })
+        Ok(Windowing { rules, per_stream, stamps, sides, key, with, notes })
     }
 }
 
@@ -233,23 +243,33 @@ const CLOCKS: &str = "write clock = \"system\", or clock = { event = \"<column>\
 /// found (not at all, with the system clock), and notes.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// All that is wrong with it, and a watermark of the whole stream.
 pub(in super::super) fn check_clock(
     cx: &CheckCx<'_>,
     ups: &[Up],
     clock: &Node,
 ) -> Result<(Clock, Vec<Stamp>, Vec<String>), Diagnostics> {
+    let (clock_of, stamps, notes, per_stream) = read_clock(cx, ups, clock)?;
+    if per_stream {
+        let message = format!("\"{}\" goes by the watermark of each key", cx.step.op.value);
+        return Err(wrong(cx, &message, &clock.span).help("leave out \"watermark\"").into());
+    }
+    Ok((clock_of, stamps, notes))
+}
+
+/// As [`check_clock`], and whether the watermark is that of the whole stream.
+fn read_clock(
+    cx: &CheckCx<'_>,
+    ups: &[Up],
+    clock: &Node,
+) -> Result<(Clock, Vec<Stamp>, Vec<String>, bool), Diagnostics> {
     if let Some(name) = clock.as_str() {
         return match name {
-            "system" => Ok((Clock::System, Vec::new(), Vec::new())),
+            "system" => Ok((Clock::System, Vec::new(), Vec::new(), false)),
             other => Err(wrong(cx, &format!("there is no clock {other:?}"), &clock.span).help(CLOCKS).into()),
         };
     }
     let args: ClockArgs = clock.read_as(&format!("\"clock\" of {}", cx.what()))?;
-    if let Some(scope) = args.watermark.as_ref().filter(|scope| scope.value == Scope::Stream) {
-        let message = "a watermark for the whole stream is not there yet";
-        return Err(wrong(cx, message, &scope.span).help("leave it out: each key has its own").into());
-    }
     let mut problems = Diagnostics::new();
     let (mut stamps, mut notes) = (Vec::new(), Vec::new());
     match (&args.event, &args.function) {
@@ -272,7 +292,7 @@ pub(in super::super) fn check_clock(
         _ => problems.push(wrong(cx, "a clock has either \"event\" or \"fn\"", &clock.span).help(CLOCKS)),
     }
     let clock = Clock::Event { wait: micros(args.wait.0), advances: args.idle == Idle::Advance };
-    problems.into_result((clock, stamps, notes))
+    problems.into_result((clock, stamps, notes, args.watermark == Scope::Stream))
 }
 
 fn stamp_of_column(cx: &CheckCx<'_>, up: &Up, event: &Spanned<String>) -> Result<Stamp, Diagnostics> {

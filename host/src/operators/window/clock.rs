@@ -46,6 +46,11 @@ pub(in super::super) struct KeyClock {
 impl KeyClock {
     /// The clock of a key that has had no row.
     pub const NEW: KeyClock = KeyClock { lead: i64::MIN };
+
+    /// Sees to it that the watermark of an event clock is at least at one.
+    pub fn raise(&mut self, watermark: i64, now: Moment) {
+        self.lead = self.lead.max(watermark.saturating_sub(now.idle));
+    }
 }
 
 impl Clock {

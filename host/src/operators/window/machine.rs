@@ -12,16 +12,17 @@
 use super::super::alarms::Alarms;
 use super::super::groups::{Groups, OUTPUT_ROWS};
 use super::args::{Late, Rules};
-use super::clock::{Clock, Moment, NO_TIME, Stamper, Untimed};
+use super::clock::{Clock, Moment, Untimed};
 use super::early::EarlyResults;
 use super::entries::Entries;
-use super::keys::{Arrival, Key};
+use super::intake::{advances, due_of, release};
+use super::keys::Key;
 use super::logic::WindowLogic;
 use super::outputs::{DOWN, LATE, META_PORT, Outputs, of_filled};
-use super::queue::{Queue, Released};
+use super::queue::Queue;
 use super::slots::Slots;
-use super::windower::Windower;
-use crate::data::batch::Batch;
+use super::stream::{Timing, unstamp};
+use crate::data::batch::{Batch, Mark};
 use crate::data::time::Instant;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
@@ -39,51 +40,51 @@ const SWEEP: i64 = 1_000_000;
 
 /// A worker's share of a window step.
 pub(super) struct Machine {
-    rules: Rules,
+    pub(super) rules: Rules,
     outputs: Outputs,
     logic: Box<dyn WindowLogic>,
-    /// By input; none with the system clock.
-    stampers: Vec<Stamper>,
+    pub(super) times: Timing,
     idle: Arc<IdleClock>,
     groups: Groups,
     /// By group.
-    keys: Vec<Key>,
-    slots: Slots,
-    entries: Entries,
+    pub(super) keys: Vec<Key>,
+    pub(super) slots: Slots,
+    pub(super) entries: Entries,
     /// None: rows enter as they come.
-    queue: Option<Queue>,
+    pub(super) queue: Option<Queue>,
     early: Option<EarlyResults>,
     alarms: Alarms,
     /// Keys that may need another alarm than they have.
-    touched: Vec<u32>,
+    pub(super) touched: Vec<u32>,
     /// Keys of which something is due.
-    due: Vec<u32>,
+    pub(super) due: Vec<u32>,
     /// The system time, which never goes back here.
     now: Instant,
     /// The least id that no session of a forgotten key has.
-    forgotten_ids: i64,
+    pub(super) forgotten_ids: i64,
     /// When keys are looked through for those to forget.
     sweep_at: Option<i64>,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
 }
 
 /// What is made anew for each batch, kept for its memory.
 #[derive(Default)]
-struct Scratch {
-    /// The keys of a batch's rows, and their times.
-    found: Vec<u32>,
-    times: Vec<i64>,
+pub(super) struct Scratch {
+    /// The keys of a batch's rows, their times, and the watermarks that they bring, if they bring any.
+    pub found: Vec<u32>,
+    pub times: Vec<i64>,
+    pub marks: Vec<i64>,
     /// Rows that were late, and the id of the window for which.
-    late: Vec<(u32, i64)>,
+    pub late: Vec<(u32, i64)>,
 }
 
 impl Machine {
-    /// Starts without keys. `stampers` read the times of each input's rows, whose schemas are `inputs`.
+    /// Starts without keys. The rows of each input are of the schemas `inputs`.
     pub fn new(
         rules: Rules,
         outputs: Outputs,
         inputs: &[SchemaRef],
-        stampers: Vec<Stamper>,
+        times: Timing,
         logic: Box<dyn WindowLogic>,
         idle: Arc<IdleClock>,
     ) -> Self {
@@ -98,7 +99,7 @@ impl Machine {
             rules,
             outputs,
             logic,
-            stampers,
+            times,
             idle,
             groups: Groups::default(),
             keys: Vec::new(),
@@ -134,59 +135,6 @@ impl Machine {
         Moment { system: self.now.0, idle: if advances(self.rules.clock) { self.idle.now().0 } else { 0 } }
     }
 
-    /// Takes in the rows of a batch, whose keys and times have been found.
-    fn take_in(&mut self, input: u32, held: Option<u32>, selection: Option<&[u32]>, now: Moment) {
-        let Machine { rules, keys, slots, entries, queue, touched, due, scratch, forgotten_ids, .. } = self;
-        let Scratch { found, times, late } = scratch;
-        let &mut Rules { clock, windower, forget_after, .. } = rules;
-        let lets_in_late = rules.late == Late::Window;
-        let (advances, is_system) = (advances(clock), clock == Clock::System);
-        for (at, (&group, &time)) in found.iter().zip(&*times).enumerate() {
-            if time == NO_TIME {
-                continue;
-            }
-            let row = selection.map_or(at as u32, |selection| selection[at]);
-            let key = &mut keys[group as usize];
-            if now.system.saturating_sub(key.seen) >= forget_after {
-                renew(key, forgotten_ids);
-            }
-            key.seen = now.system;
-            let due_before = key.due;
-            let watermark = clock.observe(&mut key.clock, time, now);
-            let mut arrival = Arrival { key: group, time, open_at: None, row, input: 0 };
-            let mut waits = false;
-            if let (Some(queue), Some(held)) = (queue.as_mut(), held) {
-                if key.due <= watermark {
-                    release(queue, key, group, watermark, windower, slots, entries);
-                }
-                waits = time > watermark;
-                if waits {
-                    queue.wait(group, time, input, held, row);
-                    key.due = key.due.min(time);
-                } else if time == watermark || lets_in_late {
-                    let passed = queue.pass(time, input, held, row);
-                    (arrival.row, arrival.input) = (passed.row, passed.input);
-                }
-            }
-            if time >= watermark && !waits {
-                windower.enter(key, arrival, slots, entries, |_| {});
-            } else if time < watermark && lets_in_late {
-                arrival.open_at = Some(watermark);
-                windower.enter(key, arrival, slots, entries, |id| late.push((row, id)));
-            } else if time < watermark {
-                late.extend(windower.ids(time).map(|id| (row, id)));
-            }
-            if key.due <= watermark && !key.is_due {
-                key.is_due = true;
-                due.push(group);
-            }
-            if (advances || is_system && key.due < due_before) && !key.is_touched {
-                key.is_touched = true;
-                touched.push(group);
-            }
-        }
-    }
-
     /// Gives out the rows that have no time, and those that were late.
     fn give_unfit(
         &mut self,
@@ -196,7 +144,11 @@ impl Machine {
         out: &mut Emit<'_>,
     ) -> Result<(), LogicError> {
         if !self.scratch.late.is_empty() {
-            out.give(LATE, self.outputs.late(input, &whole(batch), &self.scratch.late)?);
+            // A row that is late for several windows stands there for each, one behind the other.
+            out.late(self.scratch.late.chunk_by(|(row, _), (next, _)| row == next).count());
+            if out.is_taken(LATE) {
+                out.give(LATE, self.outputs.late(input, &whole(batch), &self.scratch.late)?);
+            }
             self.scratch.late.clear();
         }
         for untimed in untimed.chunk_by(|(kind, _), (next, _)| kind == next) {
@@ -309,8 +261,10 @@ impl Machine {
         let given = self.logic.close(closing, self.now)?;
         self.give(given.rows, true, out)?;
         self.fail(closing, &given.errors, out)?;
-        let told: Vec<u32> = closing.iter().copied().filter(|&slot| !self.slots.get(slot).hollow).collect();
-        out.give(META_PORT, self.outputs.meta(&told, &mut self.slots, &self.groups)?);
+        if out.is_taken(META_PORT) {
+            let told: Vec<u32> = closing.iter().copied().filter(|&slot| !self.slots.get(slot).hollow).collect();
+            out.give(META_PORT, self.outputs.meta(&told, &mut self.slots, &self.groups)?);
+        }
         closing.iter().for_each(|&slot| self.slots.end(slot));
         Ok(())
     }
@@ -350,16 +304,49 @@ impl Machine {
     /// Sets alarms for keys that may need another than they have.
     fn arm(&mut self) {
         let Rules { clock, windower, .. } = self.rules;
+        // Of a stream they are set by the time of events, which one clock tells for all keys.
+        let is_stream = self.times.of_stream().is_some();
         for group in self.touched.drain(..) {
             let key = &mut self.keys[group as usize];
             // It may have been forgotten since, and be another.
             if std::mem::take(&mut key.is_touched) {
                 key.due = due_of(key, group, &self.slots, windower, self.queue.as_ref());
-                if let Some(at) = clock.reaches(key.clock, key.due).filter(|_| key.due < i64::MAX) {
+                let at = if is_stream { Some(key.due) } else { clock.reaches(key.clock, key.due) };
+                if let Some(at) = at.filter(|_| key.due < i64::MAX) {
                     self.alarms.set(group, at);
                 }
             }
         }
+    }
+
+    /// Looks at the keys whose alarms have gone off.
+    fn look(&mut self, now: Moment, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let stream = self.times.of_stream();
+        let Rules { clock, windower, .. } = self.rules;
+        let time = match stream {
+            Some(stream) => clock.watermark(stream, now),
+            None if clock == Clock::System => now.system,
+            None => now.idle,
+        };
+        while let Some(group) = self.alarms.pop(time) {
+            let key = &mut self.keys[group as usize];
+            key.clock = stream.unwrap_or(key.clock);
+            key.is_due = true;
+            self.due.push(group);
+            if !std::mem::replace(&mut key.is_touched, true) {
+                self.touched.push(group);
+            }
+        }
+        self.groups.sort(&mut self.due);
+        if let Some(queue) = &mut self.queue {
+            for &group in &self.due {
+                let key = &mut self.keys[group as usize];
+                let watermark = clock.watermark(key.clock, now);
+                release(queue, key, group, watermark, windower, &mut self.slots, &mut self.entries);
+            }
+            self.run_released(out)?;
+        }
+        self.settle(Some(now), out)
     }
 
     /// Forgets the keys that have had no rows for long, if it is time to look for them.
@@ -390,15 +377,21 @@ impl Machine {
 impl Keyed for Machine {
     fn on_batch(&mut self, input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         let now = self.moment(now);
-        let Scratch { found, times, .. } = &mut self.scratch;
+        let Scratch { found, times, marks, .. } = &mut self.scratch;
         self.groups.intern(batch.keys().expect("the upstream is keyed"), batch.selection(), found);
-        let untimed = match self.stampers.get_mut(input) {
-            Some(stamper) => stamper.times(&batch, times)?,
-            None => {
-                times.clear();
-                times.resize(found.len(), now.system);
-                Untimed::new()
-            }
+        let (batch, untimed) = match &mut self.times {
+            Timing::Stamped(_) => (unstamp(batch, times, marks)?, Untimed::new()),
+            Timing::Read(stampers) => match stampers.get_mut(input) {
+                Some(stamper) => {
+                    let untimed = stamper.times(&batch, times)?;
+                    (batch, untimed)
+                }
+                None => {
+                    times.clear();
+                    times.resize(found.len(), now.system);
+                    (batch, Untimed::new())
+                }
+            },
         };
         self.keys.resize(self.groups.capacity(), Key::NEW);
         self.alarms.resize(self.groups.capacity());
@@ -444,34 +437,27 @@ impl Keyed for Machine {
 
     fn wake_at_idle(&mut self) -> Option<Instant> {
         self.arm();
-        self.alarms.next().map(Instant)
+        let next = self.alarms.next()?;
+        let stream = self.times.of_stream();
+        stream.map_or(Some(next), |stream| self.rules.clock.reaches(stream, next)).map(Instant)
+    }
+
+    fn on_mark(&mut self, _input: usize, mark: &Mark, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let now = self.moment(now);
+        if let Timing::Stamped(stream) = &mut self.times {
+            stream.take(self.rules.clock, mark, now);
+            self.arm();
+            self.look(now, out)?;
+        }
+        Ok(())
     }
 
     fn on_wake(&mut self, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         let now = self.moment(now);
-        let Rules { clock, windower, .. } = self.rules;
-        let time = if clock == Clock::System { now.system } else { now.idle };
-        while let Some(group) = self.alarms.pop(time) {
-            let key = &mut self.keys[group as usize];
-            key.is_due = true;
-            self.due.push(group);
-            if !std::mem::replace(&mut key.is_touched, true) {
-                self.touched.push(group);
-            }
-        }
-        self.groups.sort(&mut self.due);
-        if let Some(queue) = &mut self.queue {
-            for &group in &self.due {
-                let key = &mut self.keys[group as usize];
-                let watermark = clock.watermark(key.clock, now);
-                release(queue, key, group, watermark, windower, &mut self.slots, &mut self.entries);
-            }
-            self.run_released(out)?;
-        }
-        self.settle(Some(now), out)?;
+        self.look(now, out)?;
         self.give_early(out)?;
         self.forget();
-        if clock == Clock::System {
+        if self.rules.clock == Clock::System {
             self.arm();
         }
         Ok(())
@@ -495,45 +481,6 @@ impl Keyed for Machine {
         self.run_released(out)?;
         self.settle(None, out)
     }
-}
-
-fn advances(clock: Clock) -> bool {
-    matches!(clock, Clock::Event { advances: true, .. })
-}
-
-/// A key is new, or has had no rows for long: in the latter case it is forgotten, unless it has windows or rows that wait.
-#[cold]
-fn renew(key: &mut Key, forgotten_ids: &mut i64) {
-    if key.due == i64::MAX {
-        *forgotten_ids = (*forgotten_ids).max(key.next_id);
-        key.renew(*forgotten_ids);
-    }
-}
-
-/// Releases the rows of a key that a watermark has reached.
-fn release(
-    queue: &mut Queue,
-    key: &mut Key,
-    group: u32,
-    watermark: i64,
-    windower: Windower,
-    slots: &mut Slots,
-    entries: &mut Entries,
-) {
-    while let Some(row) = queue.pop(group, watermark) {
-        windower.enter(key, row.arrival(group), slots, entries, |_| {});
-    }
-}
-
-impl Released {
-    fn arrival(self, key: u32) -> Arrival {
-        Arrival { key, time: self.time, open_at: None, row: self.row, input: self.input }
-    }
-}
-
-/// When something is next due for a key; the end of time for never.
-fn due_of(key: &Key, group: u32, slots: &Slots, windower: Windower, queue: Option<&Queue>) -> i64 {
-    key.first_due(slots, windower).min(queue.map_or(i64::MAX, |queue| queue.first(group)))
 }
 
 /// All rows that a batch holds.

@@ -12,6 +12,7 @@ mod clock;
 mod doc;
 mod early;
 mod entries;
+mod intake;
 mod keys;
 mod logic;
 mod machine;
@@ -19,6 +20,7 @@ mod outputs;
 mod queue;
 mod slots;
 mod step;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod windower;

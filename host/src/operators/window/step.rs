@@ -4,12 +4,13 @@ use super::args::{Windowing, With};
 use super::logic::LogicFactory;
 use super::machine::Machine;
 use super::outputs::Outputs;
+use super::stream::{Stamping, StreamClock, Timing, stamped_schema};
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, StreamType};
 use crate::data::schema::{Type, schema_of};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::keyed;
+use crate::dataflow::keyed::{keyed, local};
 use crate::diag::{Diagnostic, Diagnostics};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::sync::{Arc, LazyLock};
@@ -102,9 +103,9 @@ pub(super) struct WindowStep {
 
 impl BuildStep for WindowStep {
     fn build<'s>(&self, cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError> {
-        let Windowing { rules, stamps, sides, key, with, .. } = &self.windowing;
+        let Windowing { rules, per_stream, stamps, sides, key, with, .. } = &self.windowing;
         let instance = cx.instance();
-        let stampers = stamps.iter().map(|stamp| stamp.build(&instance)).collect::<Result<_, _>>()?;
+        let stampers = stamps.iter().map(|stamp| stamp.build(&instance)).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<SchemaRef> = sides.iter().map(|side| side.schema.clone()).collect();
         let outputs = Outputs {
             down: self.down.clone(),
@@ -114,7 +115,30 @@ impl BuildStep for WindowStep {
             key: key.clone(),
         };
         let logic = self.logic.build(cx)?;
-        let machine = Machine::new(*rules, outputs, &inputs, stampers, logic, cx.execution.idle.clone());
-        Ok(keyed(cx, ups, &inputs, 3, machine))
+        let idle = cx.execution.idle.clone();
+        if !per_stream {
+            return Ok(keyed(
+                cx,
+                ups,
+                &inputs,
+                3,
+                Machine::new(*rules, outputs, &inputs, Timing::Read(stampers), logic, idle),
+            ));
+        }
+        let machine =
+            Machine::new(*rules, outputs, &inputs, Timing::Stamped(StreamClock::default()), logic, idle.clone());
+        let stamped: Vec<SchemaRef> = inputs.iter().map(stamped_schema).collect();
+        let stamp = |cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>| {
+            let (mut stamped, mut failed) = (Vec::new(), Vec::new());
+            for (input, ((up, stamper), rows)) in ups.into_iter().zip(stampers).zip(&inputs).enumerate() {
+                let place = format!("{}/{input}", cx.worker().0);
+                let mut streams = local(cx, up, Stamping::new(rules.clock, stamper, rows, idle.clone(), place));
+                failed.extend(streams.split_off(1));
+                stamped.extend(streams);
+            }
+            stamped.extend(failed);
+            Ok(stamped)
+        };
+        cx.in_halves(ups, stamp, |cx, ups| Ok(keyed(cx, ups, &stamped, 3, machine)))
     }
 }

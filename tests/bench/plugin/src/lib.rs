@@ -247,7 +247,35 @@ impl Fold for CountSumMax {
     }
 }
 
-plugin!(tokens, upper, mask_email, not_bytewax, date_columns, boundary, fingerprint, CountSum, CountSumMax);
+/// How many values there were, their mean, and the sum of the squares of their distances from it (Welford).
+#[derive(Saved, Default, Clone, Copy)]
+struct Moments {
+    n: u64,
+    mean: f64,
+    squares: f64,
+}
+
+#[derive(Row)]
+struct Score {
+    n: u64,
+    avg: f64,
+    z: f64,
+}
+
+/// The running mean of the column `value`, and how many standard deviations a value is away from the mean before it.
+#[stateful_map]
+fn score(state: &mut Option<Moments>, value: f64) -> Score {
+    let moments = state.get_or_insert_default();
+    let deviation = if moments.n >= 2 { (moments.squares / (moments.n - 1) as f64).sqrt() } else { 0.0 };
+    let distance = value - moments.mean;
+    let z = if deviation > 0.0 { distance / deviation } else { 0.0 };
+    moments.n += 1;
+    moments.mean += distance / moments.n as f64;
+    moments.squares += distance * (value - moments.mean);
+    Score { n: moments.n, avg: moments.mean, z }
+}
+
+plugin!(tokens, upper, mask_email, not_bytewax, date_columns, boundary, fingerprint, CountSum, CountSumMax, score);
 
 #[cfg(test)]
 mod tests {
@@ -292,5 +320,13 @@ mod tests {
         let mut statistics = testing::fold::<CountSumMax>();
         statistics.update("a", testing::json(r#"{"value": 1.5} {"value": -2.5}"#));
         assert_eq!(statistics.finish("a").to_string(), r#"{"count":2,"max":1.5,"sum":-1.0}"#);
+    }
+
+    #[test]
+    fn scores_are_of_the_values_before() {
+        let mut scores = testing::stateful::<score>();
+        let rows = scores.rows("a", [1.0, 3.0, 5.0]);
+        assert_eq!(rows[1].1.to_string(), r#"{"avg":2.0,"n":2,"z":0.0}"#);
+        assert_eq!(rows[2].1["z"], 3.0 / 2.0_f64.sqrt());
     }
 }

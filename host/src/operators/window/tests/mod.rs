@@ -9,6 +9,7 @@ use super::logic::{Given, WindowLogic};
 use super::machine::Machine;
 use super::outputs::{DOWN, LATE, META_PORT, Outputs};
 use super::step::{META, down_schema, late_schema};
+use super::stream::Timing;
 use super::windower::Windower;
 use crate::data::batch::Batch;
 use crate::data::key::Keys;
@@ -92,7 +93,7 @@ impl Bench {
             Clock::Event { .. } => inputs.iter().map(|_| stamp()).collect(),
         };
         let logic = Box::new(Concat(BTreeMap::new()));
-        let machine = Machine::new(rules, outputs, &inputs, stampers, logic, idle);
+        let machine = Machine::new(rules, outputs, &inputs, Timing::Read(stampers), logic, idle);
         Bench { machine, clock, part, out: Out::default() }
     }
 
@@ -161,6 +162,7 @@ impl Bench {
             max_errors: None,
             port: Some(3),
             meter: Arc::default(),
+            taken: Arc::default(),
         };
         let mut given = Vec::new();
         call(&mut self.machine, &mut Emit::new(&mut given, &errors)).unwrap();

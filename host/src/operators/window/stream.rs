@@ -1,0 +1,190 @@
+//! A watermark for the whole stream, in place of one for each key.
+//!
+//! Each part of the stream, which is a partition of a source as a worker reads it, has a clock. It is asked before rows
+//! go to the workers of their keys: there the rows of a part are still together and in order, so that what is late does
+//! not depend on how parts are read side by side. A row carries its time and its part's watermark in two columns more.
+//! Marks between the rows tell all workers how far each part is; the least of them is the stream's watermark, by which
+//! windows close.
+//!
+//! A part that has ended holds the watermark where it was, until the input is idle or ends.
+
+use super::clock::{Clock, KeyClock, Moment, NO_TIME, Stamper};
+use crate::data::batch::{Batch, Mark};
+use crate::data::time::Instant;
+use crate::dataflow::emit::Emit;
+use crate::dataflow::error::LogicError;
+use crate::dataflow::idle::IdleClock;
+use crate::dataflow::keyed::Keyed;
+use crate::dataflow::user_fn::RowError;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The rows of a stream with the two columns more, which stand last: time and watermark.
+pub(super) fn stamped_schema(rows: &SchemaRef) -> SchemaRef {
+    let column = |name: &str| FieldRef::new(Field::new(name, DataType::Int64, false));
+    let stamps = [column("event time"), column("watermark")];
+    Arc::new(Schema::new(rows.fields().iter().cloned().chain(stamps).collect::<Vec<_>>()))
+}
+
+/// The watermark of a stream on a worker.
+#[derive(Debug, Default)]
+pub(super) struct StreamClock {
+    /// Of each part.
+    parts: BTreeMap<Arc<str>, KeyClock>,
+    least: Option<KeyClock>,
+}
+
+impl StreamClock {
+    /// Takes in how far a part is.
+    pub fn take(&mut self, clock: Clock, mark: &Mark, now: Moment) {
+        match mark.watermark {
+            Some(watermark) => {
+                let part = self.parts.entry(mark.part.clone()).or_insert(KeyClock::NEW);
+                part.raise(watermark.0, now);
+            }
+            None => drop(self.parts.remove(&mark.part)),
+        }
+        let least = self.parts.values().copied().min_by_key(|&part| clock.watermark(part, now));
+        // The watermark stays where it is when a part joins that is behind it.
+        if let Some(least) = least {
+            self.least = Some(match self.least {
+                Some(before) if clock.watermark(before, now) > clock.watermark(least, now) => before,
+                _ => least,
+            });
+        }
+    }
+
+    /// The stream's clock.
+    pub fn clock(&self) -> KeyClock {
+        self.least.unwrap_or(KeyClock::NEW)
+    }
+}
+
+/// Where the times of rows come from.
+pub(super) enum Timing {
+    /// They are read, by one for each input, or by none with the system clock. Each key has its own watermark.
+    Read(Vec<Stamper>),
+    /// Rows bring them ([`unstamp`]), and there is one watermark.
+    Stamped(StreamClock),
+}
+
+impl Timing {
+    /// The clock of the stream, if there is one.
+    pub fn of_stream(&self) -> Option<KeyClock> {
+        match self {
+            Timing::Read(_) => None,
+            Timing::Stamped(stream) => Some(stream.clock()),
+        }
+    }
+}
+
+/// Times and watermarks of the rows of a batch with [`stamped_schema`] that count; and the batch without them.
+///
+/// # Errors
+/// Arrow refuses the columns, which it has no reason for.
+pub(super) fn unstamp(batch: Batch, times: &mut Vec<i64>, marks: &mut Vec<i64>) -> Result<Batch, LogicError> {
+    let rows = batch.rows();
+    let own = rows.num_columns() - 2;
+    for (column, values) in [(own, times), (own + 1, marks)] {
+        let column = rows.column(column).as_primitive::<Int64Type>().values();
+        values.clear();
+        match batch.selection() {
+            Some(selection) => values.extend(selection.iter().map(|&row| column[row as usize])),
+            None => values.extend_from_slice(column),
+        }
+    }
+    let kept: Vec<usize> = (0..own).collect();
+    let rows = rows.project(&kept)?;
+    Ok(batch.with_rows(rows))
+}
+
+/// The first half of a step: stamps the rows of an input, and marks how far its parts are.
+pub(super) struct Stamping {
+    clock: Clock,
+    stamper: Stamper,
+    schema: SchemaRef,
+    idle: Arc<IdleClock>,
+    /// Tells this worker and input from the others.
+    place: String,
+    parts: BTreeMap<Arc<str>, KeyClock>,
+    times: Vec<i64>,
+}
+
+impl Stamping {
+    /// Starts at a place, for rows of `schema`.
+    pub fn new(clock: Clock, stamper: Stamper, schema: &SchemaRef, idle: Arc<IdleClock>, place: String) -> Self {
+        let schema = stamped_schema(schema);
+        Stamping { clock, stamper, schema, idle, place, parts: BTreeMap::new(), times: Vec::new() }
+    }
+}
+
+impl Keyed for Stamping {
+    fn on_batch(&mut self, _input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let batch = batch.compact()?;
+        let untimed = self.stamper.times(&batch, &mut self.times)?;
+        for (kind, error) in untimed {
+            let row = batch.select(&[error.row]).compact()?;
+            out.fail_as(kind, &row, &[RowError { row: 0, message: error.message }])?;
+        }
+        let timed: Vec<u32> =
+            (0..).zip(&self.times).filter(|(_, time)| **time != NO_TIME).map(|(row, _)| row).collect();
+        let batch = match timed.len() == self.times.len() {
+            true => batch,
+            false => batch.select(&timed).compact()?,
+        };
+        self.times.retain(|&time| time != NO_TIME);
+        let now = Moment { system: now.0, idle: self.idle.now().0 };
+        let part = batch.origin().map_or("", |origin| &*origin.partition.0);
+        let part: Arc<str> = format!("{}/{part}", self.place).into();
+        let state = self.parts.entry(part.clone()).or_insert(KeyClock::NEW);
+        let before = self.clock.watermark(*state, now);
+        let clock = self.clock;
+        let marks: Int64Array = self.times.iter().map(|&time| clock.observe(state, time, now)).collect();
+        let after = self.clock.watermark(*state, now);
+        let stamps: [ArrayRef; 2] = [Arc::new(self.times.iter().copied().collect::<Int64Array>()), Arc::new(marks)];
+        let columns = batch.rows().columns().iter().cloned().chain(stamps).collect();
+        let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
+        out.give(0, batch.with_rows(rows));
+        if after > before {
+            out.give(0, Batch::of_mark(Mark { part, watermark: Some(Instant(after)) }));
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        for part in std::mem::take(&mut self.parts).into_keys() {
+            out.give(0, Batch::of_mark(Mark { part, watermark: None }));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOCK: Clock = Clock::Event { wait: 10, advances: true };
+
+    fn mark(part: &str, watermark: Option<i64>) -> Mark {
+        Mark { part: part.into(), watermark: watermark.map(Instant) }
+    }
+
+    #[test]
+    fn the_part_that_is_furthest_behind_says_how_far_the_stream_is() {
+        let mut stream = StreamClock::default();
+        let mut at = |mark: Mark, idle: i64| {
+            let now = Moment { system: 0, idle };
+            stream.take(CLOCK, &mark, now);
+            CLOCK.watermark(stream.clock(), now)
+        };
+        assert_eq!(at(mark("a", Some(100)), 0), 100);
+        assert_eq!(at(mark("b", Some(50)), 0), 100, "what is late stays late");
+        assert_eq!(at(mark("b", Some(120)), 0), 100);
+        assert_eq!(at(mark("a", Some(130)), 0), 120);
+        assert_eq!(at(mark("a", Some(131)), 5), 125, "all go on while the input is idle");
+        assert_eq!(at(mark("b", None), 5), 135);
+        assert_eq!(at(mark("a", None), 6), 136);
+    }
+}
