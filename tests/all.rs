@@ -26,5 +26,7 @@ mod readers;
 mod refused_plugins;
 // SIGINT and SIGTERM to sources without an end.
 mod signals;
+// `wxhost test`: which tests it runs, and what it tells.
+mod test_command;
 // Who may import whom, how long files are, what every declaration has.
 mod tidy;

@@ -192,16 +192,54 @@ sink = "stdout"
     )
 }
 
+/// Windows of rows from standard input, some of which wait for their end, in idle time.
+const IDLE_WINDOWS: &str = r#"
+flow = "idle"
+
+[plugins.bench]
+path = "${env:PLUGIN}"
+
+[[step]]
+name = "in"
+op = "input"
+source = { stdin = true, format = "json", schema = { k = "string", at = "timestamp", value = "int64" } }
+
+[[step]]
+name = "by_k"
+op = "key_on"
+key = "k"
+
+[[step]]
+name = "sums"
+op = "fold_window"
+fn = "bench.CountSum"
+clock = { event = "at", wait = "1m" }
+window = { tumbling = "1h" }
+
+[[step]]
+name = "out"
+op = "output"
+sink = "stdout"
+"#;
+
+/// Rows of the past, of which the first two are in a window that is over.
+const PAST: &str = r#"{"k":"a","at":"2001-01-01T00:00:00Z","value":1}
+{"k":"b","at":"2001-01-01T00:00:00Z","value":1}
+{"k":"a","at":"2001-01-01T02:00:00Z","value":1}
+"#;
+
 #[test]
 fn a_flow_that_waits_for_input_takes_no_processor() {
     let mut running = Vec::new();
-    for (source, sent, workers) in [
-        ("\"stdin\"", "first\n", 1),
-        ("\"stdin\"", "first\n", 3),
-        (r#"{ demo = "random_metric", interval = "1h" }"#, "", 1),
+    for (source, flow, sent, workers) in [
+        ("stdin", idle_flow("\"stdin\""), "first\n", 1),
+        ("stdin", idle_flow("\"stdin\""), "first\n", 3),
+        ("metrics", idle_flow(r#"{ demo = "random_metric", interval = "1h" }"#), "", 1),
+        ("windows over times of the past", IDLE_WINDOWS.to_owned(), PAST, 1),
+        ("windows over times of the past", IDLE_WINDOWS.to_owned(), PAST, 3),
     ] {
         let dir = temp_dir();
-        std::fs::write(dir.path().join("flow.toml"), idle_flow(source)).unwrap();
+        std::fs::write(dir.path().join("flow.toml"), flow).unwrap();
         let call = wxhost("run flow.toml --summary=never").arg(format!("-w{workers}")).dir(dir.path());
         let mut child = call.env("PLUGIN", bench_plugin()).start();
         let mut stdin = child.stdin.take().unwrap();

@@ -36,6 +36,7 @@ fn all_that_a_new_project_says_of_itself_works() {
                 lines,
                 [r#"{"sensor":"cellar","mean":54.05,"rows":2}"#, r#"{"sensor":"roof","mean":72.5,"rows":3}"#]
             ),
+            "wxhost test flow.toml" => assert!(stdout.ends_with("1 passed, 0 failed\n"), "{stdout}"),
             "wxhost check flow.toml" => {
                 assert!(stdout.starts_with("flow \"my-steps\"") && stdout.contains("celsius: float64"), "{stdout}");
             }
@@ -48,7 +49,7 @@ fn all_that_a_new_project_says_of_itself_works() {
         }
         called.push(command);
     }
-    assert_eq!(called.len(), 4, "{called:?}");
+    assert_eq!(called.len(), 5, "{called:?}");
 }
 
 /// The plugin of somebody who has the SDK from a registry.

@@ -146,7 +146,7 @@ struct Whole;
 
 impl Encode for Whole {
     fn encode(&mut self, batch: &Batch, jobs: &mut Vec<Job>) -> Result<Vec<RowError>, LogicError> {
-        jobs.push(Job::Rows(batch.clone()));
+        jobs.push(Job::Rows(Box::new(batch.clone())));
         Ok(Vec::new())
     }
 
@@ -248,10 +248,10 @@ mod tests {
         let sink = Box::new(Notes(calls.clone()));
         let mut writer = PluginWriter { sink, two_phase, written: false, epoch: Epoch::FIRST };
         let batch = Batch::new(RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())));
-        writer.run(Job::Rows(batch.clone())).unwrap();
+        writer.run(Job::Rows(Box::new(batch.clone()))).unwrap();
         writer.publish(Epoch(3)).unwrap();
         writer.publish(Epoch(4)).unwrap();
-        writer.run(Job::Rows(batch)).unwrap();
+        writer.run(Job::Rows(Box::new(batch))).unwrap();
         writer.close().unwrap();
         drop(writer);
         Arc::into_inner(calls).unwrap().into_inner().unwrap()

@@ -103,8 +103,7 @@ fn play(workers: usize, read: fn(&str, usize) -> Option<Result<Read, LogicError>
         }),
     )
     .unwrap();
-    let log = log.lock().unwrap().clone();
-    log
+    log.lock().unwrap().clone()
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub trait Encode {
 /// What a worker asks of a writer.
 pub enum Job {
     /// Write rows, for writers that take them.
-    Rows(Batch),
+    Rows(Box<Batch>),
     /// Append to a file that has no final name yet, the first time making it. Files are numbered by the encoder.
     Append { file: u64, bytes: Vec<u8> },
     /// Give a file its final name, relative to the sink's place.
@@ -408,7 +408,7 @@ impl Part {
 fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, LogicError> {
     match &job {
         Job::Rows(batch) => {
-            let batch = batch.clone();
+            let batch = Batch::clone(batch);
             return writer.run(job).map(|errors| Some((batch, errors)));
         }
         Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),

@@ -241,7 +241,7 @@ struct PassOn;
 
 impl Encode for PassOn {
     fn encode(&mut self, batch: &Batch, jobs: &mut Vec<Job>) -> Result<Vec<RowError>, LogicError> {
-        jobs.push(Job::Rows(batch.clone()));
+        jobs.push(Job::Rows(Box::new(batch.clone())));
         Ok(Vec::new())
     }
 

@@ -13,30 +13,64 @@ pub(super) const OUTPUT_ROWS: usize = 8192;
 /// Garbage among the bytes of keys that is not worth clearing away.
 const GARBAGE: usize = 64 << 10;
 
+/// Keys of at most so many bytes stand in their slots.
+const SHORT: usize = 16;
+
 /// The keys that have state, numbered from 0. Numbers that were released are given out again.
 #[derive(Default)]
 pub(super) struct Groups {
     table: HashTable<u32>,
     slots: Vec<Slot>,
-    /// The bytes of all keys, those of released groups too until there are many.
+    /// The bytes of all long keys, those of released groups too until there are many.
     bytes: String,
     garbage: usize,
     free: Vec<u32>,
 }
 
-/// A group's key. The hash stands first: it settles nearly every comparison with one look at memory.
+/// A group's key, such that looking at one place in memory settles nearly every comparison.
 #[derive(Clone, Copy)]
 struct Slot {
     hash: u64,
-    start: usize,
+    /// The bytes of a short key, then zeros; of a long one where it starts.
+    place: [u8; SHORT],
     len: u32,
     live: bool,
 }
 
 impl Slot {
-    fn key(self, bytes: &str) -> &[u8] {
-        &bytes.as_bytes()[self.start..self.start + self.len as usize]
+    fn start(&self) -> usize {
+        usize::from_le_bytes(self.place[..8].try_into().expect("a place has more than eight bytes"))
     }
+
+    fn key<'a>(&'a self, bytes: &'a str) -> &'a [u8] {
+        match self.len as usize {
+            short @ ..=SHORT => &self.place[..short],
+            long => &bytes.as_bytes()[self.start()..self.start() + long],
+        }
+    }
+}
+
+/// The place of a long key.
+fn place_of(start: usize) -> [u8; SHORT] {
+    let mut place = [0; SHORT];
+    place[..8].copy_from_slice(&start.to_le_bytes());
+    place
+}
+
+/// The place of a short key; none of a long one. Reads by whole words, which a copy of so few bytes would not.
+#[inline]
+fn place_of_short(key: &[u8]) -> Option<[u8; SHORT]> {
+    let eight = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().expect("eight bytes"));
+    let four = |at: usize| u64::from(u32::from_le_bytes(key[at..at + 4].try_into().expect("four bytes")));
+    let (first, second) = match key.len() {
+        len @ 9..=SHORT => (eight(0), eight(len - 8) >> (8 * (SHORT - len))),
+        8 => (eight(0), 0),
+        // What both halves have of the key is the same.
+        len @ 4..=7 => (four(0) | four(len - 4) << (8 * (len - 4)), 0),
+        0..=3 => (key.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0),
+        _ => return None,
+    };
+    Some((u128::from(first) | u128::from(second) << 64).to_le_bytes())
 }
 
 /// The table takes its tags from the top bits of a hash, which are much the same for all keys of a worker.
@@ -64,9 +98,12 @@ impl Groups {
     #[inline]
     fn find_or_insert<'k>(&mut self, hash: u64, key: &[u8], text: impl FnOnce() -> &'k str) -> u32 {
         let Groups { table, slots, bytes, free, .. } = self;
+        let short = place_of_short(key);
         let is_it = |&group: &u32| {
-            let slot = slots[group as usize];
-            slot.hash == hash && slot.key(bytes) == key
+            let slot = &slots[group as usize];
+            slot.hash == hash
+                && slot.len as usize == key.len()
+                && short.map_or_else(|| slot.key(bytes) == key, |short| short == slot.place)
         };
         match table.entry(spread(hash), is_it, |&group| spread(slots[group as usize].hash)) {
             Entry::Occupied(found) => *found.get(),
@@ -74,8 +111,12 @@ impl Groups {
                 let group = free.pop().unwrap_or_else(|| u32::try_from(slots.len()).expect("fewer than 2^32 keys"));
                 place.insert(group);
                 let len = u32::try_from(key.len()).expect("a key is a value of a column");
-                let slot = Slot { hash, start: bytes.len(), len, live: true };
-                bytes.push_str(text());
+                let place = short.unwrap_or_else(|| {
+                    let start = bytes.len();
+                    bytes.push_str(text());
+                    place_of(start)
+                });
+                let slot = Slot { hash, place, len, live: true };
                 match slots.get_mut(group as usize) {
                     Some(free) => *free = slot,
                     None => slots.push(slot),
@@ -105,18 +146,18 @@ impl Groups {
 
     /// Brings groups in use into ascending order of the bytes of their keys.
     pub fn sort(&self, groups: &mut [u32]) {
-        groups.sort_unstable_by_key(|&group| self.slots[group as usize].key(&self.bytes));
+        let key = |group: u32| self.slots[group as usize].key(&self.bytes);
+        groups.sort_unstable_by(|&group, &other| key(group).cmp(key(other)));
     }
 
     /// The key of a group in use.
     pub fn key(&self, group: u32) -> &str {
-        let slot = self.slots[group as usize];
-        &self.bytes[slot.start..slot.start + slot.len as usize]
+        std::str::from_utf8(self.slots[group as usize].key(&self.bytes)).expect("keys are whole texts")
     }
 
     /// The keys of groups in use.
     pub fn keys(&self, groups: &[u32]) -> Keys {
-        let slots = || groups.iter().map(|&group| self.slots[group as usize]);
+        let slots = || groups.iter().map(|&group| &self.slots[group as usize]);
         let mut data = Vec::with_capacity(slots().map(|slot| slot.len as usize).sum());
         slots().for_each(|slot| data.extend_from_slice(slot.key(&self.bytes)));
         let offsets = OffsetBuffer::from_lengths(slots().map(|slot| slot.len as usize));
@@ -138,7 +179,9 @@ impl Groups {
         for &group in groups {
             let slot = &mut self.slots[group as usize];
             slot.live = false;
-            self.garbage += slot.len as usize;
+            if slot.len as usize > SHORT {
+                self.garbage += slot.len as usize;
+            }
             if let Ok(found) = self.table.find_entry(spread(slot.hash), |&other| other == group) {
                 found.remove();
             }
@@ -160,10 +203,10 @@ impl Groups {
 
     fn clear_away(&mut self) {
         let mut bytes = String::with_capacity(self.bytes.len() - self.garbage);
-        for slot in self.slots.iter_mut().filter(|slot| slot.live) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.live && slot.len as usize > SHORT) {
             let start = bytes.len();
-            bytes.push_str(&self.bytes[slot.start..slot.start + slot.len as usize]);
-            slot.start = start;
+            bytes.push_str(&self.bytes[slot.start()..slot.start() + slot.len as usize]);
+            slot.place = place_of(start);
         }
         self.bytes = bytes;
         self.garbage = 0;
@@ -232,9 +275,20 @@ mod tests {
         assert_eq!((groups.len(), groups.key(0)), (1, "stays"));
     }
 
+    #[test]
+    fn a_short_key_stands_in_its_place() {
+        let key = b"0123456789abcdefg";
+        for len in 0..=SHORT {
+            let mut wanted = [0; SHORT];
+            wanted[..len].copy_from_slice(&key[..len]);
+            assert_eq!(place_of_short(&key[..len]), Some(wanted), "{len}");
+        }
+        assert_eq!(place_of_short(key), None);
+    }
+
     proptest! {
         #[test]
-        fn groups_behave_as_a_map(steps in prop::collection::vec(("[ab]{0,3}", prop::bool::ANY), 0..200)) {
+        fn groups_behave_as_a_map(steps in prop::collection::vec(("[ab]{0,3}|[ab]{6,18}|\\PC{0,20}", prop::bool::ANY), 0..200)) {
             let (mut groups, mut map) = (Groups::default(), BTreeMap::new());
             for (key, releases) in steps {
                 let group = intern(&mut groups, &[&key])[0];

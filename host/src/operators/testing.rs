@@ -12,7 +12,7 @@ use crate::data::batch::Batch;
 use crate::data::ids::PartitionId;
 use crate::data::schema::{Type, schema_of};
 use crate::dataflow::emit::{Emit, OnError, RowErrors};
-use crate::dataflow::env::real;
+use crate::dataflow::env::{Env, real};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer};
 use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
@@ -102,7 +102,8 @@ type Rows = Arc<Mutex<BTreeMap<String, Vec<String>>>>;
 /// A flow's surroundings.
 #[derive(Default)]
 pub struct Bench {
-    sources: BTreeMap<String, Vec<RecordBatch>>,
+    /// The batches of each partition.
+    sources: BTreeMap<String, Vec<Vec<RecordBatch>>>,
     functions: Functions,
 }
 
@@ -135,9 +136,15 @@ impl Ran {
 }
 
 impl Bench {
-    /// Adds a source: `source = { memory = "<name>" }`.
-    pub fn source(mut self, name: &str, batches: impl IntoIterator<Item = RecordBatch>) -> Self {
-        self.sources.insert(name.to_owned(), batches.into_iter().collect());
+    /// Adds a source: `source = { memory = "<name>" }`. Each batch is a partition, so that several workers have
+    /// something to do.
+    pub fn source(self, name: &str, batches: impl IntoIterator<Item = RecordBatch>) -> Self {
+        self.partitions(name, batches.into_iter().map(|batch| vec![batch]).collect())
+    }
+
+    /// As [`Bench::source`], with the batches of each partition.
+    pub fn partitions(mut self, name: &str, partitions: Vec<Vec<RecordBatch>>) -> Self {
+        self.sources.insert(name.to_owned(), partitions);
         self
     }
 
@@ -192,8 +199,13 @@ impl Bench {
 
     /// Runs a flow.
     pub fn run(&self, steps: &str, workers: usize) -> Ran {
+        self.run_in(steps, workers, real::env())
+    }
+
+    /// Runs a flow in surroundings.
+    pub fn run_in(&self, steps: &str, workers: usize, env: Env) -> Ran {
         let (plan, sinks) = self.plan(steps).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let options = Options { workers, epoch: Duration::from_secs(10), env: real::env() };
+        let options = Options { workers, epoch: Duration::from_secs(10), env };
         let plan = Arc::new(plan);
         let report = Handle::new(&plan, &options).run(&plan, &options);
         let sinks = std::mem::take(&mut *sinks.lock().unwrap());
@@ -211,7 +223,7 @@ impl Bench {
 }
 
 struct Memory {
-    sources: BTreeMap<String, Vec<RecordBatch>>,
+    sources: BTreeMap<String, Vec<Vec<RecordBatch>>>,
     sinks: Rows,
 }
 
@@ -231,9 +243,9 @@ impl Connector for Memory {
 
     fn check_source(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSource, Diagnostics> {
         let args: Args = cx.args()?;
-        let batches = self.sources[&args.memory].clone();
-        let down = StreamType::unkeyed(batches[0].schema());
-        Ok(CheckedSource { down, parts: Box::new(Pieces { batches }), notes: Vec::new() })
+        let partitions = self.sources[&args.memory].clone();
+        let down = StreamType::unkeyed(partitions[0][0].schema());
+        Ok(CheckedSource { down, parts: Box::new(Pieces { partitions }), notes: Vec::new() })
     }
 
     fn check_sink(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSink, Diagnostics> {
@@ -242,19 +254,18 @@ impl Connector for Memory {
     }
 }
 
-/// Each batch is a partition, so that several workers have something to do.
 struct Pieces {
-    batches: Vec<RecordBatch>,
+    partitions: Vec<Vec<RecordBatch>>,
 }
 
 impl SourceParts for Pieces {
     fn list(&self) -> Result<Vec<PartitionId>, LogicError> {
-        Ok((0..self.batches.len()).map(|at| PartitionId::from(format!("{at:03}").as_str())).collect())
+        Ok((0..self.partitions.len()).map(|at| PartitionId::from(format!("{at:03}").as_str())).collect())
     }
 
     fn open(&self, _cx: &InstanceCx, part: &PartitionId, _position: Option<&[u8]>) -> Result<PartReader, LogicError> {
         let at: usize = part.0.parse().unwrap();
-        let reader = Box::new(Once(VecDeque::from([self.batches[at].clone()])));
+        let reader = Box::new(Once(self.partitions[at].clone().into()));
         Ok(PartReader { reader, decoder: None })
     }
 }
@@ -290,7 +301,7 @@ struct PassOn;
 
 impl Encode for PassOn {
     fn encode(&mut self, batch: &Batch, jobs: &mut Vec<Job>) -> Result<Vec<RowError>, LogicError> {
-        jobs.push(Job::Rows(batch.clone()));
+        jobs.push(Job::Rows(Box::new(batch.clone())));
         Ok(Vec::new())
     }
 

@@ -156,7 +156,9 @@ impl FoldFn for Sum {
     }
 
     fn release(&mut self, groups: &[u32]) -> Result<(), LogicError> {
-        self.0.retain(|group, _| !groups.contains(group));
+        for group in groups {
+            self.0.remove(group);
+        }
         Ok(())
     }
 }

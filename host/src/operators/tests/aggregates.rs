@@ -69,6 +69,7 @@ fn a_step_in_halves_counts_rows_once_and_gives_the_failures_of_both() {
         assert_eq!(ran.sorted("out"), ["a: count=1", "b: count=1"]);
         assert_eq!(ran.rows("errors").len(), 2);
         let figures = &ran.report.unwrap().steps[1].1;
+        // Out go the counts; what would be told of their windows nobody takes.
         assert_eq!((figures.rows_in, figures.rows_out, figures.errors), (4, 2, 2), "{workers}");
     }
 }

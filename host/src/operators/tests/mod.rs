@@ -3,6 +3,7 @@
 mod aggregates;
 mod keyed;
 mod registry;
+mod replay;
 mod stateless;
 mod windows;
 

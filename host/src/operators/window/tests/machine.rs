@@ -109,9 +109,9 @@ fn ids_of_sessions_are_not_used_again_even_by_keys_that_were_forgotten() {
     bench.rows(0, &[("b", 200, "x")]).idle(100);
     assert_eq!(bench.take().down, ["b 1 x 200..200"]);
     bench.busy(49_000_000).rows(0, &[("b", 300, "w")]).idle(100).take();
-    bench.busy(2_000_000).rows(0, &[("a", 1, "known no more"), ("b", 1, "known")]).idle(100);
+    bench.busy(2_000_000).rows(0, &[("a", 1, "unknown"), ("b", 1, "known")]).idle(100);
     let out = bench.take();
-    assert_eq!((out.down, out.late), (vec!["a 2 known no more 1..1".into()], vec!["b -1 known".into()]));
+    assert_eq!((out.down, out.late), (vec!["a 2 unknown 1..1".into()], vec!["b -1 known".into()]));
 }
 
 #[test]
