@@ -55,6 +55,7 @@ enum Command {
     /// Check a flow and print its plan: steps, ports, schemas. Nothing is run
     Check(check::Args),
     /// Run the tests of flows
+    #[command(long_about = test::HELP)]
     Test(test::Args),
     /// Draw a flow
     Graph(graph::Args),

@@ -14,29 +14,36 @@ use std::path::{Path, PathBuf};
 /// Folders in which no flows are looked for: what tools make.
 const NOT_LOOKED_INTO: [&str; 2] = ["target", "node_modules"];
 
-/// Tests stand in a flow file, each a [[test]], or beside it: those of flow.toml in flow.test.toml.
-///
-/// A test says what goes in and what comes out. Rows take the place of sources, or of what comes to any other step;
-/// what comes out of ports is compared. Sinks are not opened and nothing is written. Time is that of the test: pauses
-/// take none, and each row is through the flow before the next one comes, so that the result is the same on any machine.
-///
-///     [[test]]
-///     name = "late readings are reported"
-///     workers = [1, 3]                  # run with so many workers [default: 1]
-///     now = 2024-01-01T00:00:00Z        # where the clock starts [default: 1970]
-///     input.readings = [                # for an input step: its rows; for any other: what comes to it
-///       { sensor = "a", time = 2024-01-01T00:00:01Z, value = 1.0 },
-///       { "@pause" = "10s" },           # nothing comes for so long; { "@now" = "…" }: until then
-///     ]                                 # or the path of a file of JSON lines
-///     expect.averages = [{ sensor = "a", value = 1.0 }]
-///     expect.averages.late = []         # nothing
-///     # or { any_order = […] }, { per_key = { a = […] } }, { contains = […] }, { count = 3 };
-///     # or error = "text": the run must fail with it
-///
-/// A list is compared in its order with one worker, and in any order with several. A column that is left out is null;
-/// the key stands first under its name. expect.STEP of an output step is what it would write.
+/// What `wxhost test --help` says.
+pub const HELP: &str = r##"Run the tests of flows
+
+Tests stand in a flow file, each a [[test]], or beside it: those of flow.toml in
+flow.test.toml.
+
+A test says what goes in and what comes out. Rows take the place of sources, or of what
+comes to any other step; what comes out of ports is compared. Sinks are not opened and
+nothing is written. Time is that of the test: pauses take none, and each row is through
+the flow before the next one comes, so that the result is the same on any machine.
+
+    [[test]]
+    name = "late readings are reported"
+    workers = [1, 3]                  # run with so many workers [default: 1]
+    now = 2024-01-01T00:00:00Z        # where the clock starts [default: 1970]
+    input.readings = [                # for an input step: its rows; for any other: what comes to it
+      { sensor = "a", time = 2024-01-01T00:00:01Z, value = 1.0 },
+      { "@pause" = "10s" },           # nothing comes for so long; { "@now" = "…" }: until then
+    ]                                 # or the path of a file of JSON lines
+    expect.averages.down = [{ sensor = "a", value = 1.0 }]
+    expect.averages.late = []         # nothing
+    # or { any_order = […] }, { per_key = { a = […] } }, { contains = […] }, { count = 3 };
+    # or error = "text": the run must fail with it
+
+A list is compared in its order with one worker, and in any order with several. A column
+that is left out is null; the key stands first under its name. expect.STEP is its port
+"down"; of an output step, what it would write."##;
+
+/// The arguments of `wxhost test`.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// Flow files, or folders: every flow.toml in them and below
     #[arg(default_value = ".")]
