@@ -75,6 +75,34 @@ fn a_step_in_halves_counts_rows_once_and_gives_the_failures_of_both() {
 }
 
 #[test]
+fn windows_of_rows_are_the_same_by_the_watermark_of_the_whole_stream() {
+    let rows = table(
+        "n: int64, k: string, at: timestamp",
+        &[
+            "1,a,2024-01-01T00:00:00Z",
+            "3,a,2024-01-01T00:00:01Z",
+            "2,b,2024-01-01T00:00:02Z",
+            "0,a,2024-01-01T00:01:02Z",
+        ],
+    );
+    for scope in ["key", "stream"] {
+        for (step, wanted) in [
+            ("op = \"max_window\"; by = \"n\"", ["a: n=0", "a: n=3", "b: n=2"]),
+            ("op = \"collect_window\"; into = \"set\"; as = \"rows\"", ["a: n=0", "a: n=1", "a: n=3"]),
+            ("op = \"collect_window\"; as = \"rows\"", ["a: n=0", "a: n=1", "a: n=3"]),
+            ("op = \"count_window\"; key = \"k\"", ["a: count=1", "a: count=2", "b: count=1"]),
+        ] {
+            let clock = format!("clock = {{ event = \"at\", wait = \"1h\", watermark = \"{scope}\" }}");
+            let key = "op = \"key_on\"; key = \"k\"";
+            let flow = steps(&[key, &format!("{step}; {clock}; window = {{ tumbling = \"1m\" }}")]);
+            let out = Bench::default().source("in", [rows.slice(0, 2), rows.slice(2, 2)]).out(&flow);
+            let short: Vec<&str> = out.iter().map(|row| row.split(',').next().unwrap()).take(3).collect();
+            assert_eq!(short, wanted, "{step} {scope}");
+        }
+    }
+}
+
+#[test]
 fn arguments_of_collected_windows_go_together() {
     let window = "clock = \"system\"; window = { tumbling = \"1m\" }";
     for (arguments, wanted) in [
