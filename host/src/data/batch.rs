@@ -1,6 +1,6 @@
 //! Batches: the rows that flow, with their keys and where they came from.
 
-use super::ids::PartitionId;
+use super::ids::{PartitionId, StepId};
 use super::key::Keys;
 use super::time::Instant;
 use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// Where the rows of a batch were read: known until rows of several batches are put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
+    /// The step that read them: partitions of two sources may have one name.
+    pub source: StepId,
     pub partition: PartitionId,
     /// The number, in its partition and from 0, of the source row that `rows` counts from. A line, for text.
     pub first_row: u64,
@@ -30,7 +32,7 @@ impl Origin {
             Some(rows) => indices.iter().map(|&row| rows[row as usize]).collect(),
             None => indices.into(),
         };
-        Origin { partition: self.partition.clone(), first_row: self.first_row, rows: Some(rows) }
+        Origin { rows: Some(rows), ..self.clone() }
     }
 }
 
@@ -200,7 +202,7 @@ mod tests {
         let values = Int64Array::from(vec![10, 11, 12, 13]);
         let rows = RecordBatch::try_from_iter([("value", Arc::new(values) as _)]).unwrap();
         let keys = Keys::new(StringArray::from(vec!["a", "b", "c", "d"]));
-        let origin = Origin { partition: "p".into(), first_row: 100, rows: None };
+        let origin = Origin { source: "in".into(), partition: "p".into(), first_row: 100, rows: None };
         Batch::keyed(rows, keys).from_origin(Some(origin))
     }
 

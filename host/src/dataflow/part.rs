@@ -10,7 +10,7 @@ use super::script::Wait;
 use super::source::{PartReader, Piece, Read};
 use super::ticks::Ticks;
 use crate::data::batch::{Batch, Origin};
-use crate::data::ids::PartitionId;
+use crate::data::ids::{PartitionId, StepId};
 use crate::data::time::Instant;
 use crate::formats::Decoder;
 use crate::telemetry::meter::StepMeter;
@@ -22,6 +22,7 @@ const AHEAD: usize = 2;
 
 /// A partition on its worker, and the lines to the thread that reads it.
 pub(super) struct Part {
+    source: StepId,
     name: PartitionId,
     /// Whether the reader may wait for its input for ever.
     is_live: bool,
@@ -62,7 +63,13 @@ impl Part {
     ///
     /// # Errors
     /// The system refuses another thread.
-    pub fn start(name: PartitionId, part: PartReader, env: &Env, operator: SyncActivator) -> Result<Part, LogicError> {
+    pub fn start(
+        source: StepId,
+        name: PartitionId,
+        part: PartReader,
+        env: &Env,
+        operator: SyncActivator,
+    ) -> Result<Part, LogicError> {
         // Room for those that a waiting reader has yet to pass over.
         let (asks, asked) = bounded::<Ask>(2 * AHEAD + 2);
         let (answer, answers) = answers(operator);
@@ -92,7 +99,7 @@ impl Part {
             // There is room for as many.
             asks.try_send(Ask::More).ok();
         }
-        Ok(Part { name, is_live, decoder: part.decoder, asks, answers, next_row: 0, waiting: None })
+        Ok(Part { source, name, is_live, decoder: part.decoder, asks, answers, next_row: 0, waiting: None })
     }
 
     /// Has a reader that waits go on.
@@ -176,7 +183,8 @@ impl Part {
             (Piece::Bytes(_), None) => return Err(LogicError::internal("a reader of bytes has a decoder")),
         };
         meter.took(rows.num_rows() as u64 + errors.len() as u64);
-        let origin = Origin { partition: self.name.clone(), first_row, rows: lines.map(Arc::from) };
+        let (source, partition) = (self.source.clone(), self.name.clone());
+        let origin = Origin { source, partition, first_row, rows: lines.map(Arc::from) };
         out.give(0, Batch::new(rows).from_origin(Some(origin)));
         let letters = errors.into_iter().map(|bad| DeadLetter {
             kind: Kind::Parse,

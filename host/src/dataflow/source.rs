@@ -116,7 +116,7 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     let mut opened = Vec::new();
     for (name, reader) in readers {
         let activator = cx.scope.worker().sync_activator_for(address.to_vec());
-        match Part::start(name, reader, &cx.execution.env, activator) {
+        match Part::start(cx.step.clone(), name, reader, &cx.execution.env, activator) {
             Ok(part) => opened.push(part),
             Err(error) => cx.reporter().fail(error),
         }

@@ -1,9 +1,9 @@
 //! The byte form of batches between processes: Arrow IPC messages without their schemas.
 //!
 //! Layout, all numbers little-endian: `length: u64` of what follows without padding, `crc: u32` of it, then `schema:
-//! u64`, `flags: u8`, the origin if flagged (`first_row: u64`, `name length: u32`, name; if flagged `rows: u32` and
-//! one `u32` for each; of a mark `watermark: i64`, `name length: u32`, name, and nothing more),
-//! then two IPC messages (rows; keys if flagged), each as `metadata length: u32`, `body length: u64`, metadata, body.
+//! u64`, `flags: u8`, the origin if flagged (`first_row: u64`, then the names of source and partition, each as
+//! `length: u32`, text; if flagged `rows: u32` and one `u32` for each; of a mark `watermark: i64`, its name, and nothing
+//! more), then two IPC messages (rows; keys if flagged), each as `metadata length: u32`, `body length: u64`, metadata, body.
 //! Padded with zeros to a multiple of 8 bytes, which timely needs.
 //!
 //! Timely decodes without saying which edge a message is for, so the schema's id travels along and is looked up in a
@@ -76,8 +76,7 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
     if let Some(mark) = batch.mark() {
         payload.push(if mark.watermark.is_some() { MARK } else { MARK | ENDED });
         payload.extend_from_slice(&mark.watermark.unwrap_or_default().0.to_le_bytes());
-        payload.extend_from_slice(&u32::try_from(mark.part.len()).unwrap_or(u32::MAX).to_le_bytes());
-        payload.extend_from_slice(mark.part.as_bytes());
+        name(&mark.part, &mut payload);
         return frame(&payload);
     }
     let flags = if batch.keys().is_some() { KEYED } else { 0 }
@@ -85,8 +84,8 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
     payload.push(flags);
     if let Some(origin) = batch.origin() {
         payload.extend_from_slice(&origin.first_row.to_le_bytes());
-        payload.extend_from_slice(&u32::try_from(origin.partition.0.len()).unwrap_or(u32::MAX).to_le_bytes());
-        payload.extend_from_slice(origin.partition.0.as_bytes());
+        name(&origin.source.0, &mut payload);
+        name(&origin.partition.0, &mut payload);
         if let Some(rows) = &origin.rows {
             payload.extend_from_slice(&u32::try_from(rows.len()).unwrap_or(u32::MAX).to_le_bytes());
             for row in rows.iter() {
@@ -100,6 +99,11 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
         message(&keys.expect("keys are never null"), &mut payload);
     }
     frame(&payload)
+}
+
+fn name(name: &str, into: &mut Vec<u8>) {
+    into.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
+    into.extend_from_slice(name.as_bytes());
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {
@@ -172,7 +176,7 @@ fn read_name<'a>(reader: &mut Reader<'a>) -> Result<&'a str, WireError> {
 
 fn read_origin(reader: &mut Reader<'_>, with_rows: bool) -> Result<Origin, WireError> {
     let first_row = reader.u64()?;
-    let name = read_name(reader)?;
+    let (source, partition) = (read_name(reader)?.into(), read_name(reader)?.into());
     let rows = match with_rows {
         true => {
             let count = reader.u32()? as usize;
@@ -180,7 +184,7 @@ fn read_origin(reader: &mut Reader<'_>, with_rows: bool) -> Result<Origin, WireE
         }
         false => None,
     };
-    Ok(Origin { partition: name.into(), first_row, rows })
+    Ok(Origin { source, partition, first_row, rows })
 }
 
 fn read_message(reader: &mut Reader<'_>, schema: &SchemaRef) -> Result<RecordBatch, WireError> {
@@ -223,7 +227,8 @@ mod tests {
             ("s", Arc::new(StringArray::from(vec!["a", "", "ccc"])) as _),
         ]);
         let keys = Keys::new(StringArray::from(vec!["x", "y", "z"]));
-        let origin = Origin { partition: "part-0".into(), first_row: 7, rows: Some([0, 4, 9].into()) };
+        let origin =
+            Origin { source: "in".into(), partition: "part-0".into(), first_row: 7, rows: Some([0, 4, 9].into()) };
         Batch::keyed(rows.unwrap(), keys).from_origin(Some(origin))
     }
 

@@ -8,12 +8,14 @@ macro_rules! shared_doc {
   a column of type `timestamp` or `date`, or of text such as `2022-01-02T03:04:05Z`; or `{ fn = "plugin.when" }`, a map
   function that returns one timestamp, with its `config`. Each key has its own watermark: the latest time seen, less
   `wait` (default `"0s"`). With `watermark = "stream"` (default `"key"`) all keys have one: that of the partition of
-  the source that is furthest behind. It also goes on while all sources are idle, unless `idle = "hold"` (default
-  `"advance"`).
+  the source that is furthest behind. A partition counts from its first row on: those that are read one after the
+  other, as many files are, make each other's rows late. A watermark also goes on while all sources are idle, unless
+  `idle = "hold"` (default `"advance"`).
 - `window`, how a key's rows are cut: `{ tumbling = "5s" }`, side by side; `{ sliding = "10s", every = "5s" }`, where a
   row is in several; both with `align_to`, a time at which one begins (default `1970-01-01T00:00:00Z`); or
   `{ session = "30s" }`, rows at most so far apart. A window closes when the watermark has reached its end (of a
-  session, when it is more than the gap past the last row), and when the input ends.
+  session, when it is more than the gap past the last row), and when the input ends. Windows of a key close in the
+  order of their ends.
 - `late`, which rows are late: `"watermark"` (default), those behind their key's watermark; `"window"`, those whose
   window has closed.
 - `with`, columns to add to the rows: some of `["window_id", "open_time", "close_time"]`. The times of a session are

@@ -144,11 +144,10 @@ impl Machine {
             let key = &mut self.keys[group as usize];
             key.is_due = false;
             let watermark = now.map_or(i64::MAX, |now| clock.watermark(key.clock, now));
-            let start = closing.len();
+            // In the order of their ends, which is the one in which they close wherever batches are cut.
             while let Some(slot) = key.close_first(&self.slots, windower, watermark) {
                 closing.push(slot);
             }
-            closing[start..].sort_unstable_by_key(|&slot| self.slots.get(slot).opened);
             key.due = due_of(key, group, &self.slots, windower, self.queue.as_ref());
             if closing.len() >= OUTPUT_ROWS {
                 self.close(&closing, out)?;

@@ -136,8 +136,10 @@ impl Keyed for Stamping {
         };
         self.times.retain(|&time| time != NO_TIME);
         let now = Moment { system: now.0, idle: self.idle.now().0 };
-        let part = batch.origin().map_or("", |origin| &*origin.partition.0);
-        let part: Arc<str> = format!("{}/{part}", self.place).into();
+        let part: Arc<str> = match batch.origin() {
+            Some(origin) => format!("{}/{}/{}", self.place, origin.source, origin.partition).into(),
+            None => self.place.as_str().into(),
+        };
         let state = self.parts.entry(part.clone()).or_insert(KeyClock::NEW);
         let before = self.clock.watermark(*state, now);
         let clock = self.clock;
@@ -163,9 +165,40 @@ impl Keyed for Stamping {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testing::table;
+    use super::super::clock::Stamp;
     use super::*;
+    use crate::data::batch::Origin;
+    use crate::data::schema::Type;
+    use crate::dataflow::emit::{OnError, RowErrors};
+    use crate::dataflow::script::ScriptedClock;
 
     const CLOCK: Clock = Clock::Event { wait: 10, advances: true };
+
+    #[test]
+    fn partitions_of_two_sources_are_two_parts_even_by_one_name() {
+        let idle = Arc::new(IdleClock::new(Arc::new(ScriptedClock::new(Instant(0)))));
+        let stamper = Stamp::of_column(0, "t", &Type::Timestamp).unwrap().build_column();
+        let schema = table("t: timestamp", &[]).schema();
+        let mut stamping = Stamping::new(CLOCK, stamper, &schema, idle, "0/0".into());
+        let errors = RowErrors {
+            step: "s".into(),
+            on_error: OnError::Fail,
+            max_errors: None,
+            port: None,
+            meter: Arc::default(),
+            taken: Arc::default(),
+        };
+        let mut given = Vec::new();
+        for (source, time) in [("a", "1970-01-01T00:00:20Z"), ("b", "1970-01-01T00:00:15Z")] {
+            let origin = Origin { source: source.into(), partition: "in".into(), first_row: 0, rows: None };
+            let batch = Batch::new(table("t: timestamp", &[time])).from_origin(Some(origin));
+            stamping.on_batch(0, batch, Instant(0), &mut Emit::new(&mut given, &errors)).unwrap();
+        }
+        let marks: Vec<Mark> = given.iter().filter_map(|(_, batch)| batch.mark().cloned()).collect();
+        let second = 1_000_000;
+        assert_eq!(marks, [mark("0/0/a/in", Some(20 * second - 10)), mark("0/0/b/in", Some(15 * second - 10))]);
+    }
 
     fn mark(part: &str, watermark: Option<i64>) -> Mark {
         Mark { part: part.into(), watermark: watermark.map(Instant) }

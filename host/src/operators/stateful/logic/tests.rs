@@ -48,7 +48,7 @@ fn logic_of(calls: &Calls, shape: Shape, ttl: Option<u64>) -> Logic {
 fn batch(rows: &[&str]) -> Batch {
     let rows = table("n: int64, k: string", rows);
     let keys = Keys::new(rows.column(1).as_string().clone());
-    let origin = Origin { partition: "in".into(), first_row: 10, rows: None };
+    let origin = Origin { source: "in".into(), partition: "in".into(), first_row: 10, rows: None };
     Batch::keyed(rows, keys).from_origin(Some(origin))
 }
 

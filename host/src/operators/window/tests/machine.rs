@@ -52,11 +52,11 @@ fn ordered_rows_wait_and_enter_by_their_times() {
 }
 
 #[test]
-fn windows_close_in_the_order_in_which_they_opened() {
+fn windows_close_in_the_order_of_their_ends() {
     let mut bench = Bench::new(rules(TUMBLING, 20), 1);
     bench.rows(0, &[("a", 22, "x"), ("a", 3, "y"), ("a", 12, "z")]);
     let out = bench.rows(0, &[("a", 60, "w")]).take();
-    assert_eq!(out.down, ["a 2 x 20..30", "a 0 y 0..10", "a 1 z 10..20"]);
+    assert_eq!(out.down, ["a 0 y 0..10", "a 1 z 10..20", "a 2 x 20..30"]);
 }
 
 #[test]

@@ -54,9 +54,10 @@ struct Out {
 }
 
 impl Out {
-    fn sorted(mut self) -> Out {
+    /// Key after key; what there is of a key stays in its order.
+    fn by_key(mut self) -> Out {
         for port in [&mut self.down, &mut self.late, &mut self.meta, &mut self.errors] {
-            port.sort_unstable();
+            port.sort_by(|one, other| one.split(' ').next().cmp(&other.split(' ').next()));
         }
         self
     }

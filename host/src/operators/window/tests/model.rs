@@ -60,7 +60,7 @@ impl Model {
         for key in keys {
             self.advance(key, Some(i64::MAX));
         }
-        self.out.sorted()
+        self.out.by_key()
     }
 
     fn row(&mut self, key: &'static str, time: i64, text: &str) {
@@ -173,8 +173,9 @@ impl Model {
             Windower::Aligned { .. } => window.close <= watermark,
             Windower::Session { gap } => window.close < watermark - gap,
         };
-        let (closed, open): (Vec<_>, Vec<_>) = std::mem::take(&mut state.windows).into_iter().partition(is_closed);
+        let (mut closed, open): (Vec<_>, Vec<_>) = std::mem::take(&mut state.windows).into_iter().partition(is_closed);
         state.windows = open;
+        closed.sort_by_key(|window| window.close);
         for window in closed.into_iter().filter(|window| window.has_row) {
             let ModelWindow { id, open, close, text, merged, .. } = window;
             self.out.down.push(format!("{key} {id} {text} {open}..{close}"));
@@ -222,7 +223,7 @@ fn run(rules: Rules, inputs: usize, events: &[Event], cuts: &[bool]) -> Out {
         }
     }
     flush(&mut bench, of, &mut batch);
-    let mut out = bench.eof().take().sorted();
+    let mut out = bench.eof().take().by_key();
     assert_eq!(bench.machine.open_windows(), 0);
     out.errors.clear();
     out
