@@ -267,3 +267,85 @@ fn a_flow_that_waits_for_input_takes_no_processor() {
         drop(stdin);
     }
 }
+
+/// Native and Wasm windows of an hour, two rows in each.
+const WINDOWS: &str = r#"
+flow = "windows"
+
+[plugins.bench]
+path = "${env:PLUGIN}"
+
+[[step]]
+name = "in"
+op = "input"
+source = { stdin = true, format = "json", schema = { k = "int64", at = "timestamp", value = "int64" } }
+
+[[step]]
+name = "by_k"
+op = "key_on"
+key = "k"
+
+[[step]]
+name = "native"
+op = "aggregate_window"
+aggregate = { rows = "count(*)", sum = "sum(value)" }
+clock = { event = "at", wait = "1h" }
+window = { tumbling = "1h" }
+
+[[step]]
+name = "wasm"
+op = "fold_window"
+from = "by_k"
+fn = "bench.CountSum"
+clock = { event = "at", wait = "1h" }
+window = { tumbling = "1h" }
+
+[[step]]
+name = "out_native"
+op = "output"
+from = "native"
+sink = { file = "native.jsonl" }
+
+[[step]]
+name = "out_wasm"
+op = "output"
+from = "wasm"
+sink = { file = "wasm.jsonl" }
+"#;
+/// Keys of the windows. Each has two rows an hour.
+const KEYS: usize = 1000;
+
+/// The most memory of the flow of windows over so many hours.
+fn memory_of_windows(hours: usize) -> u64 {
+    let dir = temp_dir();
+    std::fs::write(dir.path().join("flow.toml"), WINDOWS).unwrap();
+    let call = wxhost("run flow.toml --summary=never -w1").dir(dir.path());
+    let mut child = call.env("PLUGIN", bench_plugin()).start();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut text = String::new();
+    for half_hour in 0..2 * hours {
+        text.clear();
+        let (day, hour, minute) = (half_hour / 48 + 1, half_hour / 2 % 24, half_hour % 2 * 30);
+        for k in 0..KEYS {
+            let _ = writeln!(text, r#"{{"k":{k},"at":"2024-01-{day:02}T{hour:02}:{minute:02}:00Z","value":{k}}}"#);
+        }
+        stdin.write_all(text.as_bytes()).unwrap();
+    }
+    // All is read, and nothing ended yet.
+    wait_until("the flow to wait for input", || proc::is_asleep(&child));
+    let memory = proc::peak_memory(&child);
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    for file in ["native.jsonl", "wasm.jsonl"] {
+        let written = std::fs::read_to_string(dir.path().join(file)).unwrap();
+        assert_eq!(written.lines().count(), hours * KEYS, "{file}");
+    }
+    memory
+}
+
+#[test]
+fn windows_that_are_over_take_no_memory() {
+    // 60,000 windows and 480,000, in each of the two steps: if those of one stayed, they would take tens of MiB.
+    let (short, long) = (memory_of_windows(60), memory_of_windows(480));
+    assert!(long * 10 <= short * 13, "{} MiB, and {} MiB for 8 times the rows", short >> 20, long >> 20);
+}

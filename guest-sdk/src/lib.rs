@@ -123,7 +123,8 @@
 //!
 //! Any function may return [`Result`]. An error costs its row only, and the flow says what becomes of that
 //! (`on_error`); `Error::external` and `Error::internal` stop the flow. Whatever implements `std::error::Error` comes
-//! along by `?`. A panic costs the instance: the host finds the row, starts anew and goes on without it.
+//! along by `?`. A panic costs the instance. Where no state goes with it, the host finds the row, starts anew and goes
+//! on without it; in folds and stateful functions it stops the flow. An error of theirs must leave the state as it was.
 #![warn(missing_docs)]
 
 // The macros write `::wxhost_guest`, also inside this crate.

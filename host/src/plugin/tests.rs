@@ -317,6 +317,25 @@ fn a_fold_keeps_merges_and_restores_its_groups() {
     assert_eq!(other.finish(&[0, 3]).unwrap().rows, numbers(&[7, 15]));
 }
 
+#[test]
+fn a_fold_that_lies_is_told_of_by_function_and_lie() {
+    for (config, in_update, expected) in [
+        ("few-rows", false, "1 rows for 2 groups of which 0 failed"),
+        ("many-rows", false, "3 rows for 2 groups of which 0 failed"),
+        ("both", false, "2 rows for 2 groups of which 1 failed"),
+        ("far-error", true, "an error for row 2 of 2"),
+    ] {
+        let open = library().open_fold("odd.Sum", &schema(), config, &limits()).unwrap();
+        let mut fold = open.factory.instantiate(&cx()).unwrap();
+        let updated = fold.update(&[0, 1], None, &numbers(&[1, 2]));
+        assert_eq!(updated.is_err(), in_update, "{config}");
+        let error = if in_update { updated.unwrap_err() } else { fold.finish(&[0, 1]).unwrap_err() };
+        let message = format!("function \"odd.Sum\" broke the plugin contract: it returned {expected}");
+        assert_eq!((error.message, error.domain), (message, Domain::Plugin), "{config}");
+        assert!(fold.finish(&[0, 1]).unwrap_err().message.ends_with("cannot be called again after it failed"));
+    }
+}
+
 fn running(config: &str) -> Box<dyn StatefulFn> {
     let open = library().open_stateful("odd.Running", &schema(), config, &limits()).unwrap();
     open.factory.instantiate(&cx()).unwrap()

@@ -29,7 +29,12 @@ pub fn read_both<A: DeserializeOwned, B: DeserializeOwned>(
     span: Range<usize>,
     what: &str,
 ) -> Result<(A, B), Diagnostics> {
-    let fields: Vec<&str> = [fields_of::<A>(), fields_of::<B>()].into_iter().flatten().flatten().copied().collect();
+    let mut fields: Vec<&str> = Vec::new();
+    for field in [fields_of::<A>(), fields_of::<B>()].into_iter().flatten().flatten() {
+        if !fields.contains(field) {
+            fields.push(field);
+        }
+    }
     let mut problems = unknown_keys(table, &fields, &span, what);
     let unknown = problems.len();
     let first = read_known(table, &span, what, problems.clone());

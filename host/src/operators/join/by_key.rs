@@ -90,8 +90,13 @@ incomplete = "drop"
             let help = "leave it out, or write emit = \"complete\" or emit = \"running\"";
             problems.push(Diagnostic::new("unused-key", message).at(ttl.span.clone()).help(help));
         }
+        if let Some(ttl) = args.ttl.as_ref().filter(|ttl| ttl.value.0.is_zero()) {
+            let message = format!("{}: with a \"ttl\" of nothing no two rows meet", cx.what());
+            let help = "give a duration such as \"1h\", or leave it out to keep keys for ever";
+            problems.push(Diagnostic::new("bad-value", message).at(ttl.span.clone()).help(help));
+        }
         problems.take(check_incomplete(cx, emit, args.incomplete.as_ref()));
-        let sides = problems.take(Sides::check(cx, args.shape));
+        let sides = problems.take(Sides::check(cx, args.shape, args.shape == Shape::Sides));
         let (Some(sides), true) = (sides, problems.is_empty()) else { return Err(problems) };
         let incomplete = args.incomplete.map(|incomplete| incomplete.value).unwrap_or_default();
         let down = StreamType { schema: sides.schema(), key: Some(sides.key.clone()) };

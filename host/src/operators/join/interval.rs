@@ -100,7 +100,12 @@ clock = { event = "at", wait = "10s" }
             let help = "give it another name: from = { left = \"<step>\", right = \"<step>\" }";
             problems.push(Diagnostic::new("wrong-sides", message).at(up.span.clone()).help(help));
         }
-        let sides = problems.take(Sides::check(cx, args.shape));
+        let sides = problems.take(Sides::check(cx, args.shape, true));
+        if let Some(up) = cx.ups.first().filter(|up| up.ty.key.as_deref() == Some("side")) {
+            let message = format!("{}: the key cannot be called \"side\", as a column of \"late\" is", cx.what());
+            let help = "rename the column before key_on: op = \"select\", rename = { other = \"side\" }";
+            problems.push(Diagnostic::new("key-clash", message).at(up.span.clone()).help(help));
+        }
         let clocks = problems.take(check_clocks(cx, &args.clock));
         let forget_after = problems.take(check_forget_after(cx, args.forget_after.as_ref()));
         let found = (sides, clocks, forget_after, problems.is_empty());

@@ -39,11 +39,11 @@ pub(super) struct Side {
 }
 
 impl Sides {
-    /// Checks the sides of a step.
+    /// Checks the sides of a step. `has_names`: a port has a column for each side, by its name.
     ///
     /// # Errors
-    /// One has no key, two have one name, or columns cannot stand beside each other.
-    pub fn check(cx: &CheckCx<'_>, shape: Shape) -> Result<Sides, Diagnostics> {
+    /// One has no key, two have one name, or columns cannot stand beside each other or beside the key.
+    pub fn check(cx: &CheckCx<'_>, shape: Shape, has_names: bool) -> Result<Sides, Diagnostics> {
         let mut problems = Diagnostics::new();
         for up in cx.ups.iter().filter(|up| up.ty.key.is_none()) {
             problems.extend(cx.unkeyed(up));
@@ -58,6 +58,11 @@ impl Sides {
         let Some(key) = cx.ups.first().and_then(|up| up.ty.key.clone()).filter(|_| problems.is_empty()) else {
             return Err(problems);
         };
+        if let Some(up) = cx.ups.iter().find(|up| has_names && *up.name == *key) {
+            let message = format!("{}: a side is called \"{key}\", as the key of the joined rows is", cx.what());
+            let help = "give it another name: from = { left = \"<step>\", right = \"<step>\" }";
+            problems.push(Diagnostic::new("key-clash", message).at(up.span.clone()).help(help));
+        }
         let sides = cx.ups.iter().map(|up| (up.name.clone(), up.ty.schema.clone()));
         let sides = Sides::new(key, sides, shape);
         if shape == Shape::Columns {

@@ -44,6 +44,9 @@ It does for each window of a key what `join` does for a key. Rows come out, by `
 that of the later one, and `"product"` all of them; with `"complete"` and `"running"` a merger counts as a row that
 came.
 
+All sides of a key have one watermark. A stream that comes later than another by more than `wait`, by the rows' times,
+is therefore late: give a `wait` that covers it.
+
 Arguments:
 
 - `insert`, which rows of a side are kept: the `"last"` (default), the `"first"`, or all (`"product"`).
@@ -79,7 +82,7 @@ window = { tumbling = "1m" }
         let windowing = problems.take(Windowing::check(cx, &window, Order::Chosen, Early::Own));
         // Streams without a key have been told of already.
         let is_keyed = cx.ups.iter().all(|up| up.ty.key.is_some());
-        let sides = if is_keyed { problems.take(Sides::check(cx, args.shape)) } else { None };
+        let sides = if is_keyed { problems.take(Sides::check(cx, args.shape, true)) } else { None };
         let (Some(windowing), Some(sides), true) = (windowing, sides, problems.is_empty()) else {
             return Err(problems);
         };

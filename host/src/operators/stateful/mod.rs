@@ -36,7 +36,7 @@ impl Operator for Stateful {
 The function sees the rows of a key in the order in which they come, each with the state that the ones before have left.
 For each it emits any number of rows, which get the key; it can discard the state, and then the next row of the key,
 also in the same batch, starts anew. A key begins with its first row that does not fail. Rows that fail are treated by
-`on_error`; the state stays as it was before them.
+`on_error`; a function that fails must leave the state as it was. One that panics stops the flow.
 
 After each call a key may say at what system time it wants to be woken. That is its only time: saying none takes back
 the one said before, and once it has come it is forgotten, until the key says another. Keys whose time has come are
@@ -117,8 +117,8 @@ impl Operator for StatefulMap {
 
 As `stateful`, with exactly one row out for each row in, which stops the flow if it does not hold; rows keep their
 order. The function is neither woken nor told of the end of input. In Rust it is a function with the attribute
-`stateful_map`, which sets its state to none to discard it. Rows that fail are treated by `on_error`; the state stays as
-it was before them.
+`stateful_map`, which sets its state to none to discard it. Rows that fail are treated by `on_error`; a function that
+fails must leave the state as it was. One that panics stops the flow.
 
 Arguments: `fn`, the function; `config`, what it is configured with, over what the plugin has; `ttl`, a duration, as in
 `stateful`.
@@ -152,8 +152,8 @@ impl Operator for StatefulFlatMap {
         r#"Makes any number of rows of each row, by a function that keeps a state for the row's key.
 
 As `stateful`, but the function is neither woken nor told of the end of input. In Rust it is a function with the
-attribute `stateful_flat_map`, which sets its state to none to discard it. Rows that fail are treated by `on_error`;
-the state stays as it was before them.
+attribute `stateful_flat_map`, which sets its state to none to discard it. Rows that fail are treated by `on_error`; a
+function that fails must leave the state as it was. One that panics stops the flow.
 
 Arguments: `fn`, the function; `config`, what it is configured with, over what the plugin has; `ttl`, a duration, as in
 `stateful`.

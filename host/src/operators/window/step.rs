@@ -46,8 +46,12 @@ impl Windowing {
     /// The logic's columns, and those of `with`.
     fn down(&self, cx: &CheckCx<'_>, output: &SchemaRef) -> Result<SchemaRef, Diagnostics> {
         let down = down_schema(output, &self.with.value);
-        let Some(name) = repeated(&down) else { return Ok(down) };
-        let message = format!("{}: its rows would have two columns \"{name}\"", cx.what());
+        let hidden = self.with.value.iter().map(|with| with.column().0).find(|name| **name == *self.key);
+        let message = match (repeated(&down), hidden) {
+            (Some(name), _) => format!("{}: its rows would have two columns \"{name}\"", cx.what()),
+            (None, Some(name)) => format!("{}: \"with\" has a column \"{name}\", as the key is called", cx.what()),
+            (None, None) => return Ok(down),
+        };
         let help = "leave it out of \"with\"";
         Err(Diagnostic::new("duplicate-column", message).at(self.with.span.clone()).help(help).into())
     }

@@ -237,7 +237,7 @@ impl fold::Guest for Plugin {
         Ok(fold::Opened { handle: opened(function, config), output, reads: vec![0], state_version: 1 })
     }
 
-    fn update(_handle: u32, groups: Vec<u32>, index: Option<Vec<u32>>, rows: Batch) -> Result<Vec<RowError>, Error> {
+    fn update(handle: u32, groups: Vec<u32>, index: Option<Vec<u32>>, rows: Batch) -> Result<Vec<RowError>, Error> {
         let column = &rows.columns[rows.roots[0] as usize];
         let Values::Int64(values) = &column.values else { return Err(user("not int64")) };
         let mut errors = Vec::new();
@@ -252,6 +252,9 @@ impl fold::Guest for Plugin {
                 }
             }
         });
+        if OPEN.with_borrow(|open| open[handle as usize].1 == "far-error") {
+            errors.push(RowError { row: groups.len() as u32, message: "bad".to_owned() });
+        }
         Ok(errors)
     }
 
@@ -264,11 +267,19 @@ impl fold::Guest for Plugin {
         Ok(())
     }
 
-    fn finish(_handle: u32, groups: Vec<u32>) -> Result<fold::Finished, Error> {
-        let sums = SUMS.with_borrow(|sums| groups.iter().map(|&group| sums[group as usize]).collect());
-        let rows = groups.len() as u32;
+    /// The configuration makes it lie.
+    fn finish(handle: u32, groups: Vec<u32>) -> Result<fold::Finished, Error> {
+        let mut sums: Vec<i64> = SUMS.with_borrow(|sums| groups.iter().map(|&group| sums[group as usize]).collect());
+        let mut errors = Vec::new();
+        match OPEN.with_borrow(|open| open[handle as usize].1.clone()).as_str() {
+            "few-rows" => drop(sums.pop()),
+            "many-rows" => sums.push(0),
+            "both" => errors.push(RowError { row: 0, message: "bad".to_owned() }),
+            _ => {}
+        }
+        let rows = sums.len() as u32;
         let rows = Batch { rows, columns: vec![column(rows, Values::Int64(sums))], roots: vec![0] };
-        Ok(fold::Finished { rows, errors: vec![] })
+        Ok(fold::Finished { rows, errors })
     }
 
     fn snapshot(_handle: u32, groups: Vec<u32>) -> Result<VarSize, Error> {
