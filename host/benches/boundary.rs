@@ -4,7 +4,8 @@
 //! `cargo bench -p wxhost --bench boundary`
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::compute::cast;
+use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int64Type, SchemaRef};
 use bench_plugin::{Visit, fingerprint_kernel, visit_kernel};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -112,53 +113,80 @@ fn map_with(criterion: &mut Criterion, name: &str, function: &str, kernel: fn(Vi
     group.finish();
 }
 
-/// A million rows in batches: group numbers and values.
-fn stream() -> Vec<(Vec<u32>, RecordBatch)> {
+/// A million rows in batches: group numbers and values, as integers or as floating point numbers.
+fn stream(column: &Type) -> Vec<(Vec<u32>, RecordBatch)> {
     let mut seed = 1_u64;
     let mut random = move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         seed >> 33
     };
-    let schema = schema_of(&[("value".to_owned(), Type::Int64)]);
+    let schema = schema_of(&[("value".to_owned(), column.clone())]);
     (0..1_000_000_usize.div_ceil(ROWS))
         .map(|_| {
             let groups = (0..ROWS).map(|_| (random() % u64::from(GROUPS)) as u32).collect();
             let values = Int64Array::from_iter_values((0..ROWS).map(|_| (random() % 1000) as i64));
-            (groups, RecordBatch::try_new(schema.clone(), vec![Arc::new(values)]).expect("it is of the schema"))
+            let values = cast(&values, &column.data_type()).expect("integers are numbers");
+            (groups, RecordBatch::try_new(schema.clone(), vec![values]).expect("it is of the schema"))
         })
         .collect()
 }
 
-fn fold(criterion: &mut Criterion) {
-    let (library, stream) = (library(), stream());
-    let schema = stream[0].1.schema();
-    let mut group = criterion.benchmark_group("fold of 10k groups");
-    group.throughput(Throughput::Elements((stream.len() * ROWS) as u64));
-    group.bench_function("native", |bencher| {
-        // Groups appear as they do in a stream, so the slab grows as it does in a plugin.
-        bencher.iter(|| {
-            let mut slab: Vec<(u64, i64)> = Vec::new();
-            for (groups, rows) in black_box(&stream) {
-                let values = rows.column(0).as_primitive::<Int64Type>().values();
-                for (&group, &value) in groups.iter().zip(values) {
-                    if group as usize >= slab.len() {
-                        slab.resize(group as usize + 1, (0, 0));
-                    }
-                    let (count, sum) = &mut slab[group as usize];
-                    *count += 1;
-                    *sum = sum.wrapping_add(value);
-                }
+/// Folds a stream natively. Groups appear as they do in a stream, so the slab grows as it does in a plugin.
+fn native_fold<T: ArrowPrimitiveType, S: Copy>(
+    stream: &[(Vec<u32>, RecordBatch)],
+    new: S,
+    fold: impl Fn(&mut S, T::Native),
+) -> Vec<S> {
+    let mut slab: Vec<S> = Vec::new();
+    for (groups, rows) in stream {
+        for (&group, &value) in groups.iter().zip(rows.column(0).as_primitive::<T>().values()) {
+            if group as usize >= slab.len() {
+                slab.resize(group as usize + 1, new);
             }
-            slab
-        });
+            fold(&mut slab[group as usize], value);
+        }
+    }
+    slab
+}
+
+fn fold(criterion: &mut Criterion) {
+    let integers = stream(&Type::Int64);
+    fold_with(criterion, "fold of 10k groups: count and sum", "bench.CountSum", &integers, |stream| {
+        drop(black_box(native_fold::<Int64Type, (u64, i64)>(stream, (0, 0), |(count, sum), value| {
+            *count += 1;
+            *sum = sum.wrapping_add(value);
+        })));
     });
+    // What the windows of the side-by-side benchmarks fold.
+    let floats = stream(&Type::Float64);
+    let none = (0_u64, 0.0_f64, f64::NEG_INFINITY);
+    fold_with(criterion, "fold of 10k groups: count, sum and max of floats", "bench.CountSumMax", &floats, |stream| {
+        drop(black_box(native_fold::<Float64Type, _>(stream, none, |(count, sum, max), value| {
+            *count += 1;
+            *sum += value;
+            *max = max.max(value);
+        })));
+    });
+}
+
+fn fold_with(
+    criterion: &mut Criterion,
+    name: &str,
+    function: &str,
+    stream: &[(Vec<u32>, RecordBatch)],
+    native: impl Fn(&[(Vec<u32>, RecordBatch)]),
+) {
+    let (library, schema) = (library(), stream[0].1.schema());
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Elements((stream.len() * ROWS) as u64));
+    group.bench_function("native", |bencher| bencher.iter(|| native(black_box(stream))));
     for (name, limits) in limits() {
-        let open = library.open_fold("bench.CountSum", &schema, "", &limits);
+        let open = library.open_fold(function, &schema, "", &limits);
         let open = open.unwrap_or_else(|error| panic!("{}", error.message));
         let mut instance = open.factory.instantiate(&cx()).expect("the function opens again");
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                for (groups, rows) in black_box(&stream) {
+                for (groups, rows) in black_box(stream) {
                     instance.update(groups, None, rows).expect("the fold takes the rows");
                 }
             });

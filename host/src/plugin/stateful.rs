@@ -5,8 +5,8 @@ use super::convert::Columns;
 use super::identify::Interface;
 use super::instance::Guest;
 use super::open::{self, Target};
-use super::schema::{self, Visible};
-use super::states;
+use super::schema::Visible;
+use super::states::{self, Shape, Shared};
 use super::validate::{self, Lie, lie};
 use crate::data::time::Instant;
 use crate::dataflow::error::LogicError;
@@ -29,20 +29,6 @@ pub(super) fn open(target: Target, input: &Schema) -> Result<OpenStateful, Logic
     let Shape { output, reads, state_version } = shape.clone();
     let factory = Arc::new(Factory { shared: Arc::new(Shared { target, visible, shape }) });
     Ok(OpenStateful { output, reads, state_version, factory })
-}
-
-/// What a function said of itself when it was opened.
-#[derive(Clone, Debug, PartialEq)]
-struct Shape {
-    output: SchemaRef,
-    reads: Vec<usize>,
-    state_version: u32,
-}
-
-struct Shared {
-    target: Target,
-    visible: Visible,
-    shape: Shape,
 }
 
 struct Factory {
@@ -68,19 +54,9 @@ fn open_in(
     let calls = guest.load(|store, instance| indices.load(store, instance))?;
     let opened = guest.ask(|store| calls.call_open(store, &target.info.name, &visible.schema, &target.config))?;
     let handle = opened.handle;
-    let shape = shape(opened, visible).map_err(|lie| guest.caught(lie))?;
+    let said = (opened.output, &*opened.reads, opened.state_version);
+    let shape = Shape::of("stateful function", said, visible).map_err(|lie| guest.caught(lie))?;
     Ok((guest, calls, handle, shape))
-}
-
-fn shape(opened: stateful::Opened, visible: &Visible) -> Result<Shape, Lie> {
-    if opened.state_version == 0 {
-        return lie!("the state version 0 for a stateful function; they start at 1");
-    }
-    Ok(Shape {
-        output: schema::schema(opened.output)?,
-        reads: visible.reads(&opened.reads)?,
-        state_version: opened.state_version,
-    })
 }
 
 type OnBatch = TypedFunc<(u32, &'static [u32], wire::Batch<'static>, i64), (Result<stateful::Emitted, types::Error>,)>;

@@ -1,10 +1,47 @@
-//! Encoded states on their way into a guest: many in one call, but not more than it can bear.
+//! What functions with states have in common: what they say of themselves, and states on their way into a guest.
 
 use super::bindings::types;
+use super::open::Target;
+use super::schema::{self, Visible};
+use super::validate::{Lie, lie};
 use crate::dataflow::error::LogicError;
+use arrow::datatypes::SchemaRef;
 
-/// How much of encoded states is handed over in one call.
+/// How much of encoded states is handed over in one call: many, but not more than a guest can bear.
 const RESTORED: usize = 32 << 20;
+
+/// What a function said of itself when it was opened.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shape {
+    pub(super) output: SchemaRef,
+    pub(super) reads: Vec<usize>,
+    pub(super) state_version: u32,
+}
+
+impl Shape {
+    /// Checks what a function, which is `a` fold or the like, said: its output, the columns it reads, the version of its
+    /// states.
+    ///
+    /// # Errors
+    /// It cannot be so.
+    pub(super) fn of(
+        a: &str,
+        (output, reads, state_version): (types::Schema, &[u32], u32),
+        visible: &Visible,
+    ) -> Result<Shape, Lie> {
+        if state_version == 0 {
+            return lie!("the state version 0 for a {a}; they start at 1");
+        }
+        Ok(Shape { output: schema::schema(output)?, reads: visible.reads(reads)?, state_version })
+    }
+}
+
+/// What all instances of an opened function share.
+pub(super) struct Shared {
+    pub(super) target: Target,
+    pub(super) visible: Visible,
+    pub(super) shape: Shape,
+}
 
 /// Hands states over, with the groups that they are of, in as many calls as it takes.
 ///

@@ -3,6 +3,7 @@
 use super::super::testing::{Bench, table};
 use super::steps;
 use arrow::array::RecordBatch;
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const COLUMNS: &str = "n: int64, k: string, t: timestamp";
@@ -128,4 +129,59 @@ fn what_is_wrong_with_the_arguments_of_windows_is_told() {
     assert_eq!(found, ["step \"w\": \"fold_window\" works on keyed streams, and \"s0\" has no key"]);
     let found = problems("fold_window", &["lat = \"window\"", "fnn = \"p.sum\"", good[0]], true);
     assert_eq!(found, ["unknown key \"lat\" in step \"w\"", "unknown key \"fnn\" in step \"w\""]);
+}
+
+/// A row of the property below: its key, its second of event time, and whether a batch ends behind it.
+type Drawn = (u8, u16, bool);
+
+fn batches(drawn: &[Drawn], is_cut: bool) -> Vec<RecordBatch> {
+    let row = |(number, (key, second, _)): (usize, &Drawn)| {
+        format!("{number},key-{key},2024-01-01T00:{:02}:{:02}Z", second / 60, second % 60)
+    };
+    let rows: Vec<String> = drawn.iter().enumerate().map(row).collect();
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    let all = table("n: int64, k: string, t: string", &rows);
+    let ends = drawn.iter().zip(1..).filter(|((_, _, ends), _)| is_cut && *ends).map(|(_, end)| end);
+    let mut start = 0;
+    let mut cut = Vec::new();
+    for end in ends.chain([drawn.len()]).filter(|&end| end > 0) {
+        if end > start {
+            cut.push(all.slice(start, end - start));
+        }
+        start = end;
+    }
+    cut
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn windows_are_the_same_for_any_batches_and_any_number_of_workers(
+        drawn in prop::collection::vec((0_u8..6, 0_u16..600, prop::bool::weighted(0.2)), 1..200),
+        workers in 2_usize..5,
+        window in prop::sample::select(vec!["tumbling = \"1m\"", "sliding = \"90s\", every = \"40s\"", "session = \"20s\""]),
+        arguments in prop::sample::select(vec!["ordered = true", "ordered = false", "ordered = false; late = \"window\""]),
+        scope in prop::sample::select(vec!["key", "stream"]),
+    ) {
+        let clock = format!("clock = {{ event = \"t\", wait = \"1m\", watermark = \"{scope}\" }}");
+        let collect = format!(
+            "name = \"w\"; op = \"collect_window\"; {clock}; window = {{ {window} }}; {arguments}; \
+            with = [\"window_id\", \"open_time\", \"close_time\"]"
+        );
+        let flow = steps(&[
+            KEY,
+            &collect,
+            "op = \"output\"; sink = { memory = \"down\" }",
+            "op = \"output\"; from = \"w.late\"; sink = { memory = \"late\" }",
+            "op = \"output\"; from = \"w.meta\"; sink = { memory = \"meta\" }",
+        ]);
+        let run = |is_cut: bool, workers: usize| {
+            Bench::default().partitions("in", vec![batches(&drawn, is_cut)]).run(&flow, workers)
+        };
+        let (one, several) = (run(false, 1), run(true, workers));
+        for port in ["down", "late", "meta"] {
+            prop_assert_eq!(one.sorted(port), several.sorted(port), "{} of {}", port, collect);
+        }
+        prop_assert!(one.rows("down").len() + one.rows("late").len() > 0);
+    }
 }

@@ -251,6 +251,34 @@ impl Stateful for Visits {
     }
 }
 
+/// Tells the last text of whoever says nothing for ten seconds, and forgets it.
+#[derive(Default, State)]
+struct Quiet {
+    last: String,
+    at: Timestamp,
+}
+
+impl Stateful for Quiet {
+    type In<'a> = &'a str;
+    type Out = String;
+
+    fn on_item(&mut self, value: &str, cx: &mut Emit<String>) -> Result<()> {
+        value.clone_into(&mut self.last);
+        self.at = cx.now();
+        Ok(())
+    }
+
+    fn on_notify(&mut self, cx: &mut Emit<String>) -> Result<()> {
+        cx.emit(format!("quiet since {}", self.last));
+        cx.discard();
+        Ok(())
+    }
+
+    fn notify_at(&self) -> Option<Timestamp> {
+        Some(self.at + std::time::Duration::from_secs(10))
+    }
+}
+
 /// How many numbers there were and their sum, told at the end of the input; takes them a batch at a time.
 #[derive(Default, State)]
 struct Totals {
@@ -432,6 +460,7 @@ plugin!(
     changes,
     Visits as visits,
     Totals as totals,
+    Quiet as quiet,
     Joined as joined,
     Diary as diary,
     written_at,
