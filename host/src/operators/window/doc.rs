@@ -17,7 +17,8 @@ macro_rules! shared_doc {
   session, when it is more than the gap past the last row), and when the input ends. Windows of a key close in the
   order of their ends.
 - `late`, which rows are late: `"watermark"` (default), those behind their key's watermark; `"window"`, those whose
-  window has closed.
+  window has closed. With `watermark = "stream"` it is the watermark of a row's own partition that decides, even if the
+  stream is further behind.
 - `with`, columns to add to the rows: some of `["window_id", "open_time", "close_time"]`. The times of a session are
   null in rows that come out before it closes, other than early results.
 - `forget_after`, the system time without rows after which a key's watermark is forgotten (default `"24h"`).
