@@ -239,7 +239,9 @@ pub fn suggest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 /// Finds the candidate that `name` was most likely meant to be; on a tie the first one.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = plain(name);
-    let allowed = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    // Of one letter, all other letters are as near.
+    let allowed = (length / 3).max(usize::from(length > 1));
     candidates
         .filter(|candidate| *candidate != name)
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &plain(candidate)), candidate))
@@ -393,13 +395,14 @@ mod tests {
 
     #[test]
     fn only_near_names_are_suggested() {
-        let names = ["map", "filter", "filter_map", "key_on", "fold_window"];
+        let names = ["k", "map", "filter", "filter_map", "key_on", "fold_window"];
         for (name, expect) in [
             ("fliter", Some("filter")),
             ("filtermap", Some("filter_map")),
             ("keyOn", Some("key_on")),
             ("foldwindw", Some("fold_window")),
             ("mpa", Some("map")),
+            ("K", Some("k")),
             ("window", None),
             ("x", None),
             ("", None),
