@@ -7,6 +7,7 @@ use super::error::{LogicError, StepError};
 use super::failure::{FailureSlot, Stop};
 use super::idle::IdleClock;
 use super::packet::Packet;
+use super::partitions::Partitions;
 use super::progress::Progress;
 use super::user_fn::InstanceCx;
 use super::writers::Writers;
@@ -29,6 +30,8 @@ pub struct Execution {
     pub idle: Arc<IdleClock>,
     pub failure: FailureSlot,
     pub writers: Writers,
+    /// The partitions of all sources.
+    pub partitions: Arc<Partitions>,
     /// Distinguishes this execution's files from those of others; letters and digits.
     pub run_id: Arc<str>,
 }
@@ -43,6 +46,8 @@ pub struct BuildCx<'s> {
     pub meter: Arc<StepMeter>,
     /// What to do with rows that fail.
     pub row_errors: RowErrors,
+    /// The sources whose rows come to the step, through whatever steps.
+    pub sources: Arc<[StepId]>,
     /// Which half of the step is built, if it has two.
     pub half: Option<Half>,
 }

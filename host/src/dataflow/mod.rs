@@ -25,6 +25,7 @@ pub mod idle;
 pub mod keyed;
 pub mod packet;
 mod part;
+pub mod partitions;
 pub mod progress;
 pub mod script;
 pub mod sink;

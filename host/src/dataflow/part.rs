@@ -6,6 +6,7 @@ use super::dead_letter::{DeadLetter, Kind};
 use super::emit::Emit;
 use super::env::Env;
 use super::error::LogicError;
+use super::partitions::Partitions;
 use super::script::Wait;
 use super::source::{PartReader, Piece, Read};
 use super::ticks::Ticks;
@@ -100,6 +101,11 @@ impl Part {
             asks.try_send(Ask::More).ok();
         }
         Ok(Part { source, name, is_live, decoder: part.decoder, asks, answers, next_row: 0, waiting: None })
+    }
+
+    /// Tells others that the partition has ended by a tick.
+    pub fn say_ended(&self, partitions: &Partitions, tick: u64) {
+        partitions.ended(&self.source, &self.name, tick);
     }
 
     /// Has a reader that waits go on.

@@ -13,6 +13,7 @@ use super::error::LogicError;
 use super::idle::IdlePart;
 use super::packet::Packet;
 use super::part::{Part, Polled, Waiting};
+use super::partitions::Partitions;
 use super::script::{Phase, ScriptedSource, Wait};
 use super::ticks::Ticks;
 use super::user_fn::InstanceCx;
@@ -104,6 +105,7 @@ pub enum Piece {
 pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Stream<'s>>, LogicError> {
     let mut names = parts.list()?;
     names.sort();
+    cx.execution.partitions.register(&cx.step, &names);
     let instance = cx.instance();
     // Opened before the operator is begun: one that is begun must be built, whatever cannot be opened.
     let mine = names.into_iter().skip(cx.worker().0).step_by(cx.workers());
@@ -135,9 +137,11 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     });
     let again = cx.scope.activator_for(builder.operator_info().address);
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
+    let partitions = cx.execution.partitions.clone();
     builder.build(move |capabilities| {
         let ticks = Ticks::new(capabilities, clock.clone(), epochs.clone(), progress);
-        let mut reading = Reading { parts: opened, ticks, outputs, clock, epochs, reporter, row_errors, meter };
+        let mut reading =
+            Reading { parts: opened, partitions, ticks, outputs, clock, epochs, reporter, row_errors, meter };
         let mut pace = pace;
         move |_frontiers| {
             let Some(paced) = pace.as_mut().filter(|_| !reading.is_over()) else {
@@ -165,6 +169,7 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
 /// A source operator.
 struct Reading {
     parts: Vec<Part>,
+    partitions: Arc<Partitions>,
     ticks: Ticks,
     outputs: Vec<Output<u64, Packet>>,
     clock: Arc<dyn Clock>,
@@ -189,12 +194,15 @@ impl Reading {
         self.ticks.advance();
         let mut handled = 0;
         let mut given = Vec::new();
-        let Reading { parts, ticks, outputs, reporter, row_errors, meter, .. } = self;
+        let Reading { parts, partitions, ticks, outputs, reporter, row_errors, meter, .. } = self;
         parts.retain_mut(|part| {
             while handled < TURN && ticks.may_send() {
                 match part.poll(ticks, reporter) {
                     Polled::Nothing => return true,
-                    Polled::End => return false,
+                    Polled::End => {
+                        part.say_ended(partitions, ticks.time());
+                        return false;
+                    }
                     Polled::Piece(data) => {
                         handled += 1;
                         pace.is_busy();
@@ -217,6 +225,11 @@ impl Reading {
             }
             true
         });
+        // Each begins a turn in its turn, so that one with much to give does not keep the others from giving anything. A
+        // script counts on their places.
+        if matches!(pace, Pace::Machine { .. }) && self.parts.len() > 1 {
+            self.parts.rotate_left(1);
+        }
         handled >= TURN
     }
 

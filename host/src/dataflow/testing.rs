@@ -58,6 +58,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
         env,
         failure: FailureSlot::default(),
         writers: Writers::default(),
+        partitions: Arc::default(),
         run_id: "test".into(),
     };
     let shared = execution.clone();
@@ -82,6 +83,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
                 step: "step".into(),
                 meter,
                 row_errors,
+                sources: Arc::default(),
                 half: None,
             };
             match build(&mut cx) {

@@ -1,11 +1,12 @@
 //! From the plan to the dataflow of one worker.
 
-use crate::data::ids::WorkerIndex;
+use crate::data::ids::{StepId, WorkerIndex};
 use crate::dataflow::build::{BuildCx, Execution, Stream};
 use crate::dataflow::emit::RowErrors;
 use crate::dataflow::error::StepError;
 use crate::dataflow::progress::Progress;
 use crate::plan::Plan;
+use std::sync::Arc;
 use timely::worker::Worker;
 
 /// Builds the dataflow. Every worker builds the same operators in the same order.
@@ -18,8 +19,14 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
         let progress = Progress::default();
         let mut built: Vec<Vec<Stream<'_>>> = Vec::new();
         let mut taken: Vec<Vec<bool>> = Vec::new();
+        let mut sources: Vec<Arc<[StepId]>> = Vec::new();
         for (at, step) in plan.steps.iter().enumerate() {
             let mut ups = Vec::new();
+            let mut from: Vec<StepId> = step.ups.iter().flat_map(|up| sources[up.step].iter().cloned()).collect();
+            if step.ups.is_empty() {
+                from.push(step.id.clone());
+            }
+            sources.push(from.into());
             for up in &step.ups {
                 taken[up.step][up.port] = true;
                 ups.push(built[up.step][up.port].clone());
@@ -31,6 +38,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
                 step: step.id.clone(),
                 meter: step.meter.clone(),
                 row_errors: row_errors(plan, at),
+                sources: sources[at].clone(),
                 half: None,
             };
             let streams = step.build.build(&mut cx, ups).map_err(|error| StepError {

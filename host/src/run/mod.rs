@@ -73,6 +73,7 @@ impl Handle {
             env,
             failure: FailureSlot::default(),
             writers: Writers::default(),
+            partitions: Arc::default(),
             run_id: run_id.into(),
         };
         Handle { execution }

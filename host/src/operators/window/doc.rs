@@ -8,8 +8,7 @@ macro_rules! shared_doc {
   a column of type `timestamp` or `date`, or of text such as `2022-01-02T03:04:05Z`; or `{ fn = "plugin.when" }`, a map
   function that returns one timestamp, with its `config`. Each key has its own watermark: the latest time seen, less
   `wait` (default `"0s"`). With `watermark = "stream"` (default `"key"`) all keys have one: that of the partition of
-  the source that is furthest behind. A partition counts from its first row on: those that are read one after the
-  other, as many files are, make each other's rows late. A watermark also goes on while all sources are idle, unless
+  its sources that is furthest behind, until that has ended. A watermark also goes on while all sources are idle, unless
   `idle = "hold"` (default `"advance"`).
 - `window`, how a key's rows are cut: `{ tumbling = "5s" }`, side by side; `{ sliding = "10s", every = "5s" }`, where a
   row is in several; both with `align_to`, a time at which one begins (default `1970-01-01T00:00:00Z`); or

@@ -293,6 +293,10 @@ impl Keyed for Machine {
     }
 
     fn wake_at_idle(&mut self) -> Option<Instant> {
+        let now = Moment { system: self.now.0, idle: self.idle.now().0 };
+        if let Timing::Stamped(stream) = &mut self.times {
+            stream.pass_over(self.rules.clock, now);
+        }
         self.arm();
         let next = self.alarms.next()?;
         let stream = self.times.of_stream();

@@ -4,7 +4,7 @@ use super::args::{Windowing, With};
 use super::logic::LogicFactory;
 use super::machine::Machine;
 use super::outputs::Outputs;
-use super::stream::{Stamping, StreamClock, Timing, stamped_schema};
+use super::stream::{OpenPartitions, Stamping, StreamClock, Timing, stamped_schema};
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, StreamType};
 use crate::data::schema::{Type, schema_of};
@@ -120,6 +120,9 @@ impl BuildStep for WindowStep {
         };
         let logic = self.logic.build(cx)?;
         let idle = cx.execution.idle.clone();
+        let (partitions, sources, progress) =
+            (cx.execution.partitions.clone(), cx.sources.clone(), cx.progress.clone());
+        let open: OpenPartitions = Box::new(move || partitions.open(&sources, |tick| progress.is_past(tick)));
         if !per_stream {
             return Ok(keyed(
                 cx,
@@ -129,8 +132,14 @@ impl BuildStep for WindowStep {
                 Machine::new(*rules, outputs, &inputs, Timing::Read(stampers), logic, idle),
             ));
         }
-        let machine =
-            Machine::new(*rules, outputs, &inputs, Timing::Stamped(StreamClock::default()), logic, idle.clone());
+        let machine = Machine::new(
+            *rules,
+            outputs,
+            &inputs,
+            Timing::Stamped(StreamClock::of_partitions(open)),
+            logic,
+            idle.clone(),
+        );
         let stamped: Vec<SchemaRef> = inputs.iter().map(stamped_schema).collect();
         let stamp = |cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>| {
             let (mut stamped, mut failed) = (Vec::new(), Vec::new());

@@ -6,7 +6,8 @@
 //! Marks between the rows tell all workers how far each part is; the least of them is the stream's watermark, by which
 //! windows close.
 //!
-//! A part that has ended holds the watermark where it was, until the input is idle or ends.
+//! A partition counts from the start, though nothing has come of it, and no longer once it has ended and its rows are
+//! through the flow; one of which nothing has come is passed over while the input is idle.
 
 use super::clock::{Clock, KeyClock, Moment, NO_TIME, Stamper};
 use crate::data::batch::{Batch, Mark};
@@ -15,10 +16,11 @@ use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::IdleClock;
 use crate::dataflow::keyed::Keyed;
+use crate::dataflow::partitions::name_of;
 use crate::dataflow::user_fn::RowError;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The rows of a stream with the two columns more, which stand last: time and watermark.
@@ -28,23 +30,57 @@ pub(super) fn stamped_schema(rows: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(rows.fields().iter().cloned().chain(stamps).collect::<Vec<_>>()))
 }
 
+/// The names of the partitions from which rows may still come.
+pub(super) type OpenPartitions = Box<dyn Fn() -> Vec<Arc<str>>>;
+
 /// The watermark of a stream on a worker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct StreamClock {
     /// Of each part.
     parts: BTreeMap<Arc<str>, KeyClock>,
     least: Option<KeyClock>,
+    /// None: those that marks have come of are all there are.
+    open: Option<OpenPartitions>,
+    /// Partitions that nobody waits for: rows of theirs have come, or the input was idle before any did.
+    known: BTreeSet<Arc<str>>,
 }
 
 impl StreamClock {
+    /// Waits for all partitions that are open.
+    pub fn of_partitions(open: OpenPartitions) -> Self {
+        StreamClock { open: Some(open), ..StreamClock::default() }
+    }
+
     /// Takes in how far a part is.
     pub fn take(&mut self, clock: Clock, mark: &Mark, now: Moment) {
         match mark.watermark {
             Some(watermark) => {
+                self.known.insert(partition_of(&mark.part).into());
                 let part = self.parts.entry(mark.part.clone()).or_insert(KeyClock::NEW);
                 part.raise(watermark.0, now);
             }
             None => drop(self.parts.remove(&mark.part)),
+        }
+        self.look(clock, now);
+    }
+
+    /// No longer waits for partitions of which nothing has come: the input is idle.
+    pub fn pass_over(&mut self, clock: Clock, now: Moment) {
+        if let Some(open) = &self.open {
+            self.known.extend(open());
+            self.look(clock, now);
+        }
+    }
+
+    fn look(&mut self, clock: Clock, now: Moment) {
+        if let Some(open) = &self.open {
+            let open = open();
+            if open.iter().any(|partition| !self.known.contains(partition)) {
+                return;
+            }
+            let open: BTreeSet<&str> = open.iter().map(|partition| &**partition).collect();
+            // Rows whose partition is not known may come until the end.
+            self.parts.retain(|part, _| partition_of(part).is_empty() || open.contains(partition_of(part)));
         }
         let least = self.parts.values().copied().min_by_key(|&part| clock.watermark(part, now));
         // The watermark stays where it is when a part joins that is behind it.
@@ -60,6 +96,11 @@ impl StreamClock {
     pub fn clock(&self) -> KeyClock {
         self.least.unwrap_or(KeyClock::NEW)
     }
+}
+
+/// The name of the partition that a part is of, in a part `worker/input/partition`; empty if it is of none.
+fn partition_of(part: &str) -> &str {
+    part.splitn(3, '/').nth(2).unwrap_or_default()
 }
 
 /// Where the times of rows come from.
@@ -137,7 +178,7 @@ impl Keyed for Stamping {
         self.times.retain(|&time| time != NO_TIME);
         let now = Moment { system: now.0, idle: self.idle.now().0 };
         let part: Arc<str> = match batch.origin() {
-            Some(origin) => format!("{}/{}/{}", self.place, origin.source, origin.partition).into(),
+            Some(origin) => format!("{}/{}", self.place, name_of(&origin.source, &origin.partition)).into(),
             None => self.place.as_str().into(),
         };
         let state = self.parts.entry(part.clone()).or_insert(KeyClock::NEW);
