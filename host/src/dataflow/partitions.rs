@@ -4,11 +4,13 @@ use crate::data::ids::{PartitionId, StepId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// By the name of a partition among all: whose it is, and the tick behind its last row, if it has ended.
+type ByName = BTreeMap<Arc<str>, (StepId, Option<u64>)>;
+
 /// All partitions of all sources of a process, whichever worker reads them.
 #[derive(Default)]
 pub struct Partitions {
-    /// By the name of the partition among all: whose it is, and the tick behind its last row, if it has ended.
-    all: Mutex<BTreeMap<Arc<str>, (StepId, Option<u64>)>>,
+    all: Mutex<ByName>,
 }
 
 /// The name of a partition among those of all sources.
@@ -40,7 +42,7 @@ impl Partitions {
         open.map(|(name, _)| name.clone()).collect()
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, (StepId, Option<u64>)>> {
+    fn all(&self) -> MutexGuard<'_, ByName> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
