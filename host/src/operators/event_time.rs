@@ -34,13 +34,8 @@ pub(super) fn timed(
     Ok(whole.select(&kept))
 }
 
-/// Whether a clock goes on while the input is idle.
-pub(super) fn uses_idle_time(clock: Clock) -> bool {
-    matches!(clock, Clock::Event { advances: true, .. })
-}
-
 /// What time it is now for a clock.
 pub(super) fn moment(clock: Clock, now: Instant, idle: &Arc<IdleClock>) -> Moment {
-    let idle = if uses_idle_time(clock) { idle.now().0 } else { 0 };
+    let idle = if clock.advances() { idle.now().0 } else { 0 };
     Moment { system: now.0, idle }
 }

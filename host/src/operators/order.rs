@@ -1,7 +1,7 @@
 //! `order`: the rows of each key by their times.
 
 use super::alarms::Alarms;
-use super::event_time::{moment, timed, uses_idle_time};
+use super::event_time::{moment, timed};
 use super::groups::{Groups, OUTPUT_ROWS};
 use super::rows::{RowRef, Rows};
 use super::timeline::{Timed, Timeline};
@@ -211,7 +211,7 @@ impl Keyed for Orderer {
     }
 
     fn uses_idle_time(&self) -> bool {
-        uses_idle_time(self.clock)
+        self.clock.advances()
     }
 
     fn wake_at_idle(&mut self) -> Option<Instant> {

@@ -1,7 +1,7 @@
 //! `interval_join`: pairs of rows of two streams whose times are near each other.
 
 use super::super::alarms::Alarms;
-use super::super::event_time::{moment, timed, uses_idle_time};
+use super::super::event_time::{moment, timed};
 use super::super::groups::Groups;
 use super::super::ttl::Ttl;
 use super::super::window::{Clock, Moment, Stamp, Stamper, check_clock, check_forget_after};
@@ -277,7 +277,7 @@ impl Keyed for IntervalByKey {
     }
 
     fn uses_idle_time(&self) -> bool {
-        self.clocks.into_iter().any(uses_idle_time)
+        self.clocks.into_iter().any(Clock::advances)
     }
 
     fn wake_at_idle(&mut self) -> Option<Instant> {

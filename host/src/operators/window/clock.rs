@@ -54,6 +54,11 @@ impl KeyClock {
 }
 
 impl Clock {
+    /// Whether watermarks go on while the input is idle, by idle time.
+    pub fn advances(self) -> bool {
+        matches!(self, Clock::Event { advances: true, .. })
+    }
+
     /// Takes in a row's time, and returns the watermark after it.
     #[inline]
     pub fn observe(self, key: &mut KeyClock, time: i64, now: Moment) -> i64 {

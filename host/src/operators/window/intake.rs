@@ -17,7 +17,7 @@ impl Machine {
         let Scratch { found, times, marks, late } = scratch;
         let &mut Rules { clock, windower, forget_after, .. } = rules;
         let lets_in_late = rules.late == Late::Window;
-        let moves_with_rows = advances(clock) && stream.is_none();
+        let moves_with_rows = clock.advances() && stream.is_none();
         let is_due_alone = clock == Clock::System || stream.is_some();
         for (at, (&group, &time)) in found.iter().zip(&*times).enumerate() {
             if time == NO_TIME {
@@ -73,11 +73,6 @@ impl Machine {
             }
         }
     }
-}
-
-/// Whether a clock goes on while the input is idle.
-pub(super) fn advances(clock: Clock) -> bool {
-    matches!(clock, Clock::Event { advances: true, .. })
 }
 
 /// A key is new, or has had no rows for long: in the latter case it is forgotten, unless it has windows or rows that wait.

@@ -12,12 +12,13 @@
 mod calls;
 
 use super::super::alarms::Alarms;
+use super::super::event_time::moment;
 use super::super::groups::{Groups, OUTPUT_ROWS};
 use super::args::{Late, Rules};
 use super::clock::{Clock, Moment, Untimed};
 use super::early::EarlyResults;
 use super::entries::Entries;
-use super::intake::{advances, due_of, release};
+use super::intake::{due_of, release};
 use super::keys::Key;
 use super::logic::WindowLogic;
 use super::outputs::Outputs;
@@ -132,7 +133,7 @@ impl Machine {
     /// Reads the clocks.
     fn moment(&mut self, now: Instant) -> Moment {
         self.now = self.now.max(now);
-        Moment { system: self.now.0, idle: if advances(self.rules.clock) { self.idle.now().0 } else { 0 } }
+        moment(self.rules.clock, self.now, &self.idle)
     }
 
     /// Closes those windows of the keys in `due` that have come to their ends by now, or all, at the end of time.
@@ -289,11 +290,11 @@ impl Keyed for Machine {
     }
 
     fn uses_idle_time(&self) -> bool {
-        advances(self.rules.clock)
+        self.rules.clock.advances()
     }
 
     fn wake_at_idle(&mut self) -> Option<Instant> {
-        let now = Moment { system: self.now.0, idle: self.idle.now().0 };
+        let now = self.moment(self.now);
         if let Timing::Stamped(stream) = &mut self.times {
             stream.pass_over(self.rules.clock, now);
         }

@@ -9,7 +9,8 @@
 //! A partition counts from the start, though nothing has come of it, and no longer once it has ended and its rows are
 //! through the flow; one of which nothing has come is passed over while the input is idle.
 
-use super::clock::{Clock, KeyClock, Moment, NO_TIME, Stamper};
+use super::super::event_time::{moment, timed};
+use super::clock::{Clock, KeyClock, Moment, Stamper};
 use crate::data::batch::{Batch, Mark};
 use crate::data::time::Instant;
 use crate::dataflow::emit::Emit;
@@ -17,7 +18,6 @@ use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::IdleClock;
 use crate::dataflow::keyed::Keyed;
 use crate::dataflow::partitions::name_of;
-use crate::dataflow::user_fn::RowError;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,20 +163,8 @@ impl Stamping {
 
 impl Keyed for Stamping {
     fn on_batch(&mut self, _input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
-        let batch = batch.compact()?;
-        let untimed = self.stamper.times(&batch, &mut self.times)?;
-        for (kind, error) in untimed {
-            let row = batch.select(&[error.row]).compact()?;
-            out.fail_as(kind, &row, &[RowError { row: 0, message: error.message }])?;
-        }
-        let timed: Vec<u32> =
-            (0..).zip(&self.times).filter(|(_, time)| **time != NO_TIME).map(|(row, _)| row).collect();
-        let batch = match timed.len() == self.times.len() {
-            true => batch,
-            false => batch.select(&timed).compact()?,
-        };
-        self.times.retain(|&time| time != NO_TIME);
-        let now = Moment { system: now.0, idle: self.idle.now().0 };
+        let batch = timed(&mut self.stamper, batch, &mut self.times, out)?.compact()?;
+        let now = moment(self.clock, now, &self.idle);
         let part: Arc<str> = match batch.origin() {
             Some(origin) => format!("{}/{}", self.place, name_of(&origin.source, &origin.partition)).into(),
             None => self.place.as_str().into(),
