@@ -2,6 +2,7 @@
 
 use super::cx::CheckCx;
 use crate::dataflow::build::BuildStep;
+use crate::dataflow::user_fn::MigrateStates;
 use crate::diag::Diagnostics;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
@@ -59,11 +60,65 @@ pub trait Operator: Sync {
     fn check(&self, cx: &CheckCx<'_>) -> Result<Checked, Diagnostics>;
 }
 
+/// What a step keeps from one execution to the next, and what of the flow must stay as it is for that.
+///
+/// Saved states are given back only to a step whose arguments and types of rows are those that they were saved under, but
+/// for arguments named in `ignores`, which only say what comes out.
+#[derive(Clone, Debug, Default)]
+pub struct Keeps {
+    /// Arguments that may change.
+    pub ignores: &'static [&'static str],
+    /// The version of the states' form, where a function of a plugin encodes them, and the way from an older one.
+    pub function: Option<KeptFunction>,
+    /// The version of what the operator itself writes, from 1.
+    pub version: u32,
+    /// Whether it keeps something of the stream besides what it keeps of keys ([`crate::dataflow::keyed::Kept::Names`]).
+    pub has_names: bool,
+}
+
+/// A function of a plugin whose states are kept.
+#[derive(Clone)]
+pub struct KeptFunction {
+    /// `plugin.function`.
+    pub name: String,
+    pub state_version: u32,
+    pub migrate: Arc<dyn MigrateStates>,
+}
+
+impl std::fmt::Debug for KeptFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (states of version {})", self.name, self.state_version)
+    }
+}
+
+impl Keeps {
+    /// Keeps something that the operator encodes itself.
+    pub fn new() -> Self {
+        Keeps { version: 1, ..Keeps::default() }
+    }
+
+    /// Names arguments that may change without harm to what was saved.
+    #[must_use]
+    pub fn ignoring(mut self, arguments: &'static [&'static str]) -> Self {
+        self.ignores = arguments;
+        self
+    }
+
+    /// Says whose states they are.
+    #[must_use]
+    pub fn function(mut self, name: &str, state_version: u32, migrate: Arc<dyn MigrateStates>) -> Self {
+        self.function = Some(KeptFunction { name: name.to_owned(), state_version, migrate });
+        self
+    }
+}
+
 /// A step that has been checked.
 pub struct Checked {
     /// The output ports in order: name and type. The port `errors` is not among them; the plan adds it.
     pub ports: Vec<(&'static str, StreamType)>,
     pub build: Box<dyn BuildStep>,
+    /// What it keeps from one execution to the next.
+    pub keeps: Option<Keeps>,
     /// What `wxhost check` says about it besides: the functions it calls, the columns they read.
     pub notes: Vec<String>,
 }
@@ -71,7 +126,14 @@ pub struct Checked {
 impl Checked {
     /// A step without output ports.
     pub fn new(build: impl BuildStep + 'static) -> Self {
-        Checked { ports: Vec::new(), build: Box::new(build), notes: Vec::new() }
+        Checked { ports: Vec::new(), build: Box::new(build), keeps: None, notes: Vec::new() }
+    }
+
+    /// Says that the step keeps something from one execution to the next.
+    #[must_use]
+    pub fn keeps(mut self, keeps: Keeps) -> Self {
+        self.keeps = Some(keeps);
+        self
     }
 
     /// Adds an output port.

@@ -9,7 +9,7 @@ use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
 use crate::data::ids::PartitionId;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{PartWriter, Routing, SinkParts};
+use crate::dataflow::sink::{PartWriter, Routing, SinkParts, Start};
 use crate::dataflow::source::{PartReader, SourceParts};
 use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::{Diagnostic, Diagnostics};
@@ -210,7 +210,7 @@ impl SinkParts for DirSink {
         })
     }
 
-    fn open(&self, cx: &InstanceCx, part: &PartitionId) -> Result<PartWriter, LogicError> {
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
         write(&self.dir.join(self.name.replace("{}", &part.0)), &self.format, &self.up, cx)
     }
 }

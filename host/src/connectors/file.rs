@@ -10,7 +10,7 @@ use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
 use crate::data::ids::PartitionId;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{PartWriter, Routing, SinkParts};
+use crate::dataflow::sink::{PartWriter, Routing, SinkParts, Start};
 use crate::dataflow::source::{PartReader, SourceParts};
 use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::{Diagnostic, Diagnostics};
@@ -175,7 +175,7 @@ impl SinkParts for FileSink {
         Ok(Routing::One(self.name.clone()))
     }
 
-    fn open(&self, cx: &InstanceCx, _part: &PartitionId) -> Result<PartWriter, LogicError> {
+    fn open(&self, cx: &InstanceCx, _part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
         write(&self.target, &self.format, &self.up, cx)
     }
 }

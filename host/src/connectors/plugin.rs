@@ -7,7 +7,7 @@ use crate::data::batch::Batch;
 use crate::data::ids::PartitionId;
 use crate::data::time::Epoch;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer};
+use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Start, Writer};
 use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
 use crate::dataflow::user_fn::{InstanceCx, OpenSink, OpenSource, Polled, RowError, SinkFn, SourceFn};
 use crate::diag::Diagnostics;
@@ -134,7 +134,7 @@ impl SinkParts for PluginSink {
         }
     }
 
-    fn open(&self, cx: &InstanceCx, part: &PartitionId) -> Result<PartWriter, LogicError> {
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
         let sink = self.opened.factory.build_part(cx, &part.0, None)?;
         let writer = PluginWriter { sink, two_phase: self.opened.two_phase, written: false, epoch: Epoch::FIRST };
         Ok(PartWriter { encoder: Box::new(Whole), writer: Box::new(writer) })

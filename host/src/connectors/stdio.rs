@@ -9,7 +9,7 @@ use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
 use crate::data::ids::PartitionId;
 use crate::dataflow::error::{Domain, LogicError};
-use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Writer};
+use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Start, Writer};
 use crate::dataflow::source::{PartReader, SourceParts};
 use crate::dataflow::user_fn::{InstanceCx, RowError};
 use crate::diag::Diagnostics;
@@ -157,7 +157,7 @@ impl SinkParts for StdoutSink {
         Ok(Routing::One("stdout".into()))
     }
 
-    fn open(&self, _cx: &InstanceCx, _part: &PartitionId) -> Result<PartWriter, LogicError> {
+    fn open(&self, _cx: &InstanceCx, _part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
         let encoder = self.format.encoder(&self.up.schema, self.up.key.as_deref());
         let encoder = encoder.map_err(|error| LogicError::internal(error.to_string()))?;
         Ok(PartWriter { encoder: Box::new(TextEncode::new(encoder, 0)), writer: Box::new(StdoutWriter) })

@@ -1,10 +1,12 @@
 //! What a step is given to build itself, once for each worker.
 
+use super::durable::Recovery;
 use super::emit::RowErrors;
 use super::env::Env;
 use super::epochs::Epochs;
 use super::error::{LogicError, StepError};
 use super::failure::{FailureSlot, Stop};
+use super::hand_in::HandIns;
 use super::idle::IdleClock;
 use super::packet::Packet;
 use super::partitions::Partitions;
@@ -30,6 +32,8 @@ pub struct Execution {
     pub idle: Arc<IdleClock>,
     pub failure: FailureSlot,
     pub writers: Writers,
+    /// What keeps the execution over a crash, if anything does.
+    pub recovery: Option<Arc<dyn Recovery>>,
     /// The partitions of all sources.
     pub partitions: Arc<Partitions>,
     /// Distinguishes this execution's files from those of others; letters and digits.
@@ -40,6 +44,8 @@ pub struct Execution {
 pub struct BuildCx<'s> {
     pub scope: Scope<'s, u64>,
     pub execution: Execution,
+    /// With recovery, the lines of this worker's drivers to the store.
+    pub hand_ins: HandIns<'s>,
     /// How far this worker's sinks are; sources wait for it.
     pub progress: Progress,
     pub step: StepId,

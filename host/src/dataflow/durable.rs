@@ -38,9 +38,8 @@ pub struct Manifest {
 /// - a step loads the states of the groups that its worker owns ([`crate::data::key::groups_of`]);
 /// - a source opens each partition at its position;
 /// - a sink commits *every* manifest of [`Recovery::load_sinks`] in the order given, then says so by
-///   [`Recovery::committed`]. Those of partitions that no worker has any more (there are fewer workers now) are the
-///   first worker's. Most were committed long ago, which a sink tells by what is in its place, for what was staged may
-///   be gone. Then it removes whatever else it finds staged.
+///   [`Recovery::committed`] ([`super::sink::SinkParts::resume`]). Most were committed long ago, which a sink tells by
+///   what is in its place, for what was staged may be gone. Then it removes whatever else it finds staged.
 ///
 /// For each epoch, on the worker and never waiting for a disk:
 /// - a step, source or sink hands in what the epoch changed, when it has seen all of the epoch, and only then lets go of
@@ -100,11 +99,12 @@ pub trait Recovery: Send + Sync {
         each: &mut dyn FnMut(Keys, BinaryArray) -> Result<(), LogicError>,
     ) -> Result<(), LogicError>;
 
-    /// The position of a source's partition; none if it is new. Only before the first epoch is sealed.
+    /// The positions of all partitions that a source ever had, in the order of their names. Only before the first epoch
+    /// is sealed.
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
-    fn load_source(&self, step: &StepId, part: &PartitionId) -> Result<Option<Vec<u8>>, LogicError>;
+    fn load_sources(&self, step: &StepId) -> Result<Vec<(PartitionId, Vec<u8>)>, LogicError>;
 
     /// The manifests of a sink that may not be committed yet, in the order of their epochs; of each partition the newest
     /// at least, if it ever had one. Only before the first epoch is sealed.

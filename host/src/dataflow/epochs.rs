@@ -1,11 +1,16 @@
 //! When epochs end, and how far sources are in them.
 
+use super::durable::Recovery;
 use super::env::Env;
 use crate::data::time::{Epoch, Tick};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use timely::scheduling::SyncActivator;
+
+/// Epochs that may be under way, not durable yet, besides the one that sources are in. So states are written while rows
+/// go on, and a disk that does not keep up holds the sources back.
+const MOST_EPOCHS: u64 = 4;
 
 /// The epoch that sources are in; one for all workers of a process, so that no partition drifts from the others.
 pub struct Epochs {
@@ -17,6 +22,14 @@ pub struct Epochs {
     /// When the epoch ends, in nanoseconds of [`super::env::Clock::elapsed`].
     ends_at: AtomicU64,
     draining: AtomicBool,
+    /// Whether a source was cut short of its end.
+    cut_short: AtomicBool,
+    /// Whether any source has given anything.
+    has_read: AtomicBool,
+    /// Whether the execution goes on from an end of its input.
+    began_at_end: bool,
+    /// How far epochs may go, with recovery.
+    recovery: Option<Arc<dyn Recovery>>,
     /// Sources may be asleep when they are asked to end, or when others go on to the next tick.
     sources: Mutex<Vec<SyncActivator>>,
 }
@@ -32,8 +45,51 @@ impl Epochs {
             tick: AtomicU64::new(0),
             ends_at: AtomicU64::new(ends_at),
             draining: AtomicBool::new(false),
+            cut_short: AtomicBool::new(false),
+            has_read: AtomicBool::new(false),
+            began_at_end: false,
+            recovery: None,
             sources: Mutex::default(),
         }
+    }
+
+    /// Holds sources back while too many epochs are not durable yet. `began_at_end` says whether the input was at its end
+    /// when the execution before ended.
+    #[must_use]
+    pub fn with_recovery(mut self, recovery: Arc<dyn Recovery>, began_at_end: bool) -> Self {
+        self.recovery = Some(recovery);
+        self.began_at_end = began_at_end;
+        self
+    }
+
+    /// Whether rows of an epoch may be handed out.
+    pub fn may_run(&self, epoch: Epoch) -> bool {
+        self.recovery.as_ref().is_none_or(|recovery| epoch.0 <= recovery.durable().newest().0 + MOST_EPOCHS)
+    }
+
+    /// Says that a source has given something.
+    pub fn note_read(&self) {
+        self.has_read.store(true, Ordering::Release);
+    }
+
+    /// Says that a source was stopped before its end.
+    pub fn cut_short(&self) {
+        self.cut_short.store(true, Ordering::Release);
+    }
+
+    /// Whether the end of all sources, which has come, is one that steps have not been told of: with recovery a flow that
+    /// is asked to stop goes on later as if it had not, and one whose input had ended gets nothing new by being run again.
+    pub fn has_new_end(&self) -> bool {
+        if self.recovery.is_none() {
+            return true;
+        }
+        let has_news = !self.began_at_end || self.has_read.load(Ordering::Acquire);
+        has_news && !self.cut_short.load(Ordering::Acquire)
+    }
+
+    /// The epoch in which the last source was, once all have ended.
+    pub fn last(&self) -> Epoch {
+        Tick(self.tick()).epoch()
     }
 
     /// The epoch now; whoever asks first after its end begins the next one.

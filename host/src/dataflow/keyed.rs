@@ -2,14 +2,20 @@
 
 use super::alarm::Alarm;
 use super::build::{BuildCx, Stream};
+use super::durable::Changes;
 use super::emit::{Emit, RowErrors};
+use super::epochs::Epochs;
 use super::error::LogicError;
 use super::exchange::ByKey;
+use super::hand_in::HandIn;
 use super::packet::Packet;
 use super::wire;
 use crate::data::batch::{Batch, Mark};
+use crate::data::ids::StepId;
+use crate::data::key::{self, Keys};
 use crate::data::time::{Epoch, Instant, Tick};
 use crate::telemetry::meter::StepMeter;
+use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +24,19 @@ use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
+
+/// What of a step outlives an execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A state for each key, which moves with its key to other workers.
+    Keys,
+    /// States by names of the step's own choice, which every worker gets all of: of logic whose rows stay on their
+    /// worker.
+    Names,
+}
 
 /// A step that remembers. Rows of one key come to one worker, in the order of their epochs; within an epoch the rows of
 /// one upstream worker keep their order.
@@ -77,6 +96,31 @@ pub trait Keyed: 'static {
     fn on_epoch(&mut self, _epoch: Epoch, _out: &mut Emit<'_>) -> Result<(), LogicError> {
         Ok(())
     }
+
+    /// What is kept of it. Asked once, first of all, and only in an execution with recovery: from then on the logic notes
+    /// what changes. The step must be declared to keep it ([`crate::catalog::operator::Checked::keeps`]).
+    fn keep(&mut self) -> Kept {
+        Kept::Nothing
+    }
+
+    /// Takes in states that an execution before handed out by [`Keyed::snapshot`]: `states[i]` is that of `keys[i]`, none is
+    /// null. Called any number of times, each key once in all, after `keep` and before any other call. System times in
+    /// states are of the past.
+    ///
+    /// # Errors
+    /// A state cannot be read.
+    fn restore(&mut self, _keys: &Keys, _states: &BinaryArray, _now: Instant) -> Result<(), LogicError> {
+        Ok(())
+    }
+
+    /// The states of the keys that changed since the last call, as they are now; null for keys that have none any more.
+    /// Called at the end of each epoch, after `on_epoch`, if something is kept.
+    ///
+    /// # Errors
+    /// As for `on_batch`.
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        Ok(None)
+    }
 }
 
 /// Builds an operator whose rows are exchanged by key. `schemas` are those of `ups`.
@@ -121,19 +165,27 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     ups: Vec<Stream<'s>>,
     ports: usize,
     pact: impl Fn() -> P,
-    logic: impl Keyed,
+    mut logic: impl Keyed,
 ) -> Vec<Stream<'s>> {
     let row_errors = cx.row_errors.clone();
     let mut builder = OperatorBuilder::new(cx.operator_name(), cx.scope);
     let mut inputs: Vec<_> = ups.into_iter().map(|up| builder.new_input(up, pact())).collect();
     let ports = ports + usize::from(row_errors.port.is_some());
     let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output()).unzip();
+    let mut line = HandIn::of(cx, &mut builder);
     let reporter = cx.reporter();
     let (takes, gives) = (cx.takes(), cx.gives());
+    let kept = keep(cx, &mut logic).unwrap_or_else(|error| {
+        // The operator is begun, so it must be built.
+        reporter.fail(error);
+        None
+    });
+    let epochs = cx.execution.epochs.clone();
     let mut alarm = Some(Alarm::new(cx, &builder.operator_info().address, logic.uses_idle_time()));
-    builder.build(move |capabilities| {
+    builder.build(move |mut capabilities| {
+        HandIn::begin(&mut line, &mut capabilities);
         let ports = Ports { outputs, capabilities, row_errors, takes, gives };
-        let mut machine = Machine { logic, ports, pending: BTreeMap::new() };
+        let mut machine = Machine { logic, ports, pending: BTreeMap::new(), line, kept, epochs };
         move |frontiers| {
             for (port, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|time, packet| {
@@ -170,10 +222,34 @@ fn earliest(frontiers: &[MutableAntichain<u64>]) -> Option<u64> {
     frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min()
 }
 
+/// Has logic keep its states, and gives it those that it kept before. Returns the name that they have in the store, if
+/// anything is kept.
+fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, LogicError> {
+    let Some(recovery) = &cx.execution.recovery else { return Ok(None) };
+    let kept = logic.keep();
+    let (name, groups) = match kept {
+        Kept::Nothing => return Ok(None),
+        Kept::Keys => (cx.step.clone(), key::groups_of(cx.worker().0, cx.workers())),
+        Kept::Names => (names_of(&cx.step), 0..key::KEY_GROUPS),
+    };
+    let now = cx.execution.env.clock.now();
+    recovery.load_state(&name, groups, &mut |keys, states| logic.restore(&keys, &states, now))?;
+    Ok(Some(name))
+}
+
+/// The name in the store of what a step keeps besides the states of its keys. No step can be called so.
+pub fn names_of(step: &StepId) -> StepId {
+    format!("{step}/names").as_str().into()
+}
+
 /// Logic with its ports, and what came too early for it.
 struct Machine<L> {
     logic: L,
     ports: Ports,
+    line: Option<HandIn>,
+    /// The name in the store of what is kept.
+    kept: Option<StepId>,
+    epochs: Arc<Epochs>,
     /// Batches of epochs that may not run yet, or are about to.
     pending: BTreeMap<Epoch, Vec<(u64, usize, Batch)>>,
 }
@@ -190,6 +266,17 @@ impl<L: Keyed> Machine<L> {
     fn stop(&mut self) {
         self.pending.clear();
         self.ports.capabilities.clear();
+        self.line = None;
+    }
+
+    /// Hands in what an epoch changed.
+    fn hand_in(&mut self, epoch: Epoch, now: Instant) -> Result<(), LogicError> {
+        let (Some(line), Some(name)) = (&self.line, &self.kept) else { return Ok(()) };
+        match self.logic.snapshot(now)? {
+            // What was done before the first epoch counts to it.
+            Some(changes) => line.state(name, epoch.max(line.recovery().first_epoch()), &changes),
+            None => Ok(()),
+        }
     }
 
     /// Runs what the frontier allows: the epoch that it stands in eagerly, and all before it to their ends. Then wakes
@@ -204,17 +291,29 @@ impl<L: Keyed> Machine<L> {
                 break;
             }
             let mut given = Vec::new();
+            let mut closed = held;
             if last {
-                self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+                // With the last epoch of all sources, so that what the end brings about lasts if their ends do.
+                closed = held.max(self.epochs.last());
+                self.ports.downgrade(Tick::start_of(closed).0);
+                if self.epochs.has_new_end() {
+                    self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+                }
             }
-            self.logic.on_epoch(held, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+            self.logic.on_epoch(closed, &mut Emit::new(&mut given, &self.ports.row_errors))?;
             self.ports.send(None, given);
+            self.hand_in(closed, now)?;
             if last {
                 self.ports.capabilities.clear();
+                self.line = None;
                 return Ok(false);
             }
             let next = self.pending.keys().next().copied().into_iter().chain(standing).min();
-            self.ports.downgrade(Tick::start_of(next.expect("there is a batch or a frontier")).0);
+            let next = Tick::start_of(next.expect("there is a batch or a frontier")).0;
+            self.ports.downgrade(next);
+            if let Some(line) = &mut self.line {
+                line.advance(next);
+            }
         }
         let mut given = Vec::new();
         if alarm.due(&mut self.logic).is_some_and(|due| due <= now) {

@@ -21,6 +21,7 @@ pub mod epochs;
 pub mod error;
 pub mod exchange;
 pub mod failure;
+pub mod hand_in;
 pub mod idle;
 pub mod keyed;
 pub mod packet;

@@ -4,6 +4,7 @@
 
 use super::answers::answers;
 use super::build::{BuildCx, Stream};
+use super::durable::Manifest;
 use super::emit::Emit;
 use super::error::LogicError;
 use super::exchange::{ByPart, ToOne};
@@ -45,11 +46,46 @@ pub trait SinkParts: Send + Sync {
     /// It cannot be found out.
     fn routing(&self) -> Result<Routing, LogicError>;
 
-    /// Opens a partition anew. Called on the worker that writes it, before any row comes.
+    /// Opens a partition. Called on the worker that writes it, before any row comes.
     ///
     /// # Errors
     /// It cannot be written.
-    fn open(&self, cx: &InstanceCx, part: &PartitionId) -> Result<PartWriter, LogicError>;
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, start: &Start<'_>) -> Result<PartWriter, LogicError>;
+
+    /// Looks whether readers have seen what `manifests` tell of, and no more: all that the store has of this sink, in the
+    /// order of their epochs. Called once, with recovery, before anything is changed anywhere.
+    ///
+    /// # Errors
+    /// They have seen more: the store is older than the output. Or less than can be mended: the output was replaced or
+    /// cut.
+    fn verify(&self, _manifests: &[Manifest]) -> Result<(), LogicError> {
+        Ok(())
+    }
+
+    /// Commits everything that was staged up to the epoch that the execution goes on from, in the order given, though most
+    /// of it was before; then removes whatever else is staged. Called once, with recovery, after `verify` and before any
+    /// partition is opened.
+    ///
+    /// # Errors
+    /// Something cannot be shown.
+    fn resume(&self, _cx: &InstanceCx, _manifests: &[Manifest]) -> Result<(), LogicError> {
+        Ok(())
+    }
+}
+
+/// How a partition of a sink starts.
+pub enum Start<'a> {
+    /// Without recovery: what is written is shown by [`Writer::publish`] and [`Writer::close`].
+    Plain,
+    /// With recovery: what is written is staged by [`Writer::stage`] and shown by [`Writer::commit`].
+    Kept {
+        /// The epoch that the execution begins with. What is found of it or of later ones was left by one that is dead.
+        first: Epoch,
+        /// The last manifest of the partition, all of which readers see by now. None: it is new.
+        last: Option<&'a Manifest>,
+        /// The last manifests of partitions that no worker has any more; all are handed to one partition.
+        orphans: &'a [Manifest],
+    },
 }
 
 /// A partition, opened.
@@ -109,13 +145,34 @@ pub trait Writer: Send {
         Ok(())
     }
 
-    /// The input has ended and everything was given to `run`: show it to readers and end.
+    /// With recovery: an epoch has ended and everything of it was given to `run`. Makes it safe on its disk, where no
+    /// reader sees it, and returns what `commit` needs to know, in another process too. None: nothing was written, and
+    /// there is nothing new to go on from. Called for each epoch in which a job was run, and for the last one.
+    ///
+    /// # Errors
+    /// As for `run`.
+    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Vec<u8>>, LogicError> {
+        Ok(None)
+    }
+
+    /// With recovery: what was staged for an epoch is durable, so show it to readers. Called in the order of epochs; rows
+    /// of later ones may have been written and staged since.
+    ///
+    /// # Errors
+    /// As for `run`.
+    fn commit(&mut self, _epoch: Epoch, _manifest: &[u8]) -> Result<(), LogicError> {
+        Ok(())
+    }
+
+    /// The input has ended and everything was given to `run`: show it to readers and end. With recovery all has been
+    /// staged and committed, or was not to be.
     ///
     /// # Errors
     /// As for `run`.
     fn close(&mut self) -> Result<(), LogicError>;
 
-    /// The flow failed: take back what no reader has seen.
+    /// The flow failed: take back what no reader has seen. With recovery, only what is not staged; or nothing, since the
+    /// next execution removes it.
     fn abandon(&mut self) {}
 }
 
@@ -132,7 +189,7 @@ pub fn sink<'s>(
 ) -> Result<Vec<Stream<'s>>, LogicError> {
     let instance = cx.instance();
     let (worker, workers) = (cx.worker().0, cx.workers());
-    let open = |name: &PartitionId| parts.open(&instance, name).map(|part| (name.clone(), part));
+    let open = |name: &PartitionId| parts.open(&instance, name, &Start::Plain).map(|part| (name.clone(), part));
     match parts.routing()? {
         Routing::PerWorker => {
             let opened = vec![open(&PartitionId::from(worker.to_string().as_str()))?];

@@ -6,9 +6,10 @@ use super::env::{self, Env};
 use super::epochs::Epochs;
 use super::error::{LogicError, StepError};
 use super::failure::{FailureSlot, Stop};
+use super::hand_in::HandIns;
 use super::idle::IdleClock;
 use super::progress::Progress;
-use super::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer, sink};
+use super::sink::{Encode, Job, PartWriter, Routing, SinkParts, Start, Writer, sink};
 use super::source::{PartReader, Piece, Read, Reader, SourceParts, source};
 use super::stateless::Stateless;
 use super::user_fn::{InstanceCx, RowError};
@@ -58,6 +59,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
         env,
         failure: FailureSlot::default(),
         writers: Writers::default(),
+        recovery: None,
         partitions: Arc::default(),
         run_id: "test".into(),
     };
@@ -77,6 +79,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
             };
             let progress = Progress::default();
             let mut cx = BuildCx {
+                hand_ins: HandIns::default(),
                 scope,
                 execution: execution.clone(),
                 progress: progress.clone(),
@@ -233,7 +236,7 @@ impl<F: Fn(&Batch) -> Result<(), LogicError> + Clone + Send + Sync + 'static> Si
         Ok(self.routing.clone())
     }
 
-    fn open(&self, _: &InstanceCx, _: &PartitionId) -> Result<PartWriter, LogicError> {
+    fn open(&self, _: &InstanceCx, _: &PartitionId, _: &Start<'_>) -> Result<PartWriter, LogicError> {
         let writer = MemoryWriter { seen: self.seen.clone(), on_job: self.on_job.clone() };
         Ok(PartWriter { encoder: Box::new(PassOn), writer: Box::new(writer) })
     }

@@ -8,7 +8,7 @@ use super::error::LogicError;
 use crate::data::ids::{StepId, WorkerIndex};
 use crate::data::time::Instant;
 use crate::telemetry::meter::StepMeter;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
@@ -88,17 +88,17 @@ pub trait FoldFn {
     /// As for `update`.
     fn finish(&mut self, groups: &[u32]) -> Result<Finished, LogicError>;
 
-    /// The encoded states of some groups.
+    /// The encoded states of some groups, one each; none is null.
     ///
     /// # Errors
     /// As for `update`.
-    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError>;
+    fn snapshot(&mut self, groups: &[u32]) -> Result<BinaryArray, LogicError>;
 
-    /// Sets the states of some groups from snapshots.
+    /// Sets the states of some groups from snapshots of the current version.
     ///
     /// # Errors
     /// As for `update`.
-    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError>;
+    fn restore(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError>;
 
     /// Ends some groups.
     ///
@@ -156,17 +156,17 @@ pub trait StatefulFn {
     /// As for `on_batch`.
     fn notify_at(&mut self, groups: &[u32]) -> Result<Vec<Option<Instant>>, LogicError>;
 
-    /// The encoded states of some groups.
+    /// The encoded states of some groups, one each; none is null.
     ///
     /// # Errors
     /// As for `on_batch`.
-    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError>;
+    fn snapshot(&mut self, groups: &[u32]) -> Result<BinaryArray, LogicError>;
 
-    /// Sets the states of some groups from snapshots.
+    /// Sets the states of some groups from snapshots of the current version.
     ///
     /// # Errors
     /// As for `on_batch`.
-    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError>;
+    fn restore(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError>;
 
     /// Ends some groups.
     ///
@@ -240,6 +240,17 @@ pub trait SinkFn: Send {
     fn close(&mut self) -> Result<(), LogicError>;
 }
 
+/// Turns states of an older version of a function into the current one.
+pub trait MigrateStates: Send + Sync {
+    /// Turns encoded states, none of which is null, from a version into the current one, in their order.
+    ///
+    /// # Errors
+    /// The plugin cannot read that version, or a state; or it failed.
+    fn migrate(&self, _cx: &InstanceCx, from_version: u32, _states: &BinaryArray) -> Result<BinaryArray, LogicError> {
+        Err(LogicError::user(format!("states of version {from_version} cannot be read")))
+    }
+}
+
 /// Makes instances of an opened stateless function.
 pub trait TransformFactory: Send + Sync {
     /// Makes the instance of one worker and step.
@@ -250,7 +261,7 @@ pub trait TransformFactory: Send + Sync {
 }
 
 /// Makes instances of an opened fold.
-pub trait FoldFactory: Send + Sync {
+pub trait FoldFactory: MigrateStates {
     /// Makes the instance of one worker and step.
     ///
     /// # Errors
@@ -259,7 +270,7 @@ pub trait FoldFactory: Send + Sync {
 }
 
 /// Makes instances of an opened stateful function.
-pub trait StatefulFactory: Send + Sync {
+pub trait StatefulFactory: MigrateStates {
     /// Makes the instance of one worker and step.
     ///
     /// # Errors

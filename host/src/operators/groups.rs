@@ -6,6 +6,7 @@ use arrow::array::{Array, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use std::collections::BTreeSet;
 
 /// Rows that are put in one batch when the groups are given out.
 pub(super) const OUTPUT_ROWS: usize = 8192;
@@ -25,6 +26,30 @@ pub(super) struct Groups {
     bytes: String,
     garbage: usize,
     free: Vec<u32>,
+    /// What has changed; none if nobody wants to know.
+    changed: Option<Changed>,
+}
+
+/// The groups of which something changed, and the keys that were released.
+#[derive(Default)]
+struct Changed {
+    groups: Vec<u32>,
+    /// By group, whether it is among them.
+    is_listed: Vec<bool>,
+    gone: BTreeSet<Box<str>>,
+}
+
+impl Changed {
+    #[inline]
+    fn touch(&mut self, group: u32) {
+        let at = group as usize;
+        if at >= self.is_listed.len() {
+            self.is_listed.resize(at + 1 + at / 2, false);
+        }
+        if !std::mem::replace(&mut self.is_listed[at], true) {
+            self.groups.push(group);
+        }
+    }
 }
 
 /// A group's key, such that looking at one place in memory settles nearly every comparison.
@@ -100,6 +125,9 @@ impl Groups {
         match rows {
             Some(rows) => groups.extend(rows.iter().map(|&row| group(row as usize))),
             None => groups.extend((0..keys.values().len()).map(group)),
+        }
+        if let Some(changed) = &mut self.changed {
+            groups.iter().for_each(|&group| changed.touch(group));
         }
     }
 
@@ -191,6 +219,7 @@ impl Groups {
 
     /// Ends groups in use.
     pub fn release(&mut self, groups: &[u32]) {
+        self.note_gone(groups);
         for &group in groups {
             let slot = &mut self.slots[group as usize];
             slot.live = false;
@@ -207,8 +236,68 @@ impl Groups {
         }
     }
 
+    /// From now on notes which groups change: those that are interned, touched or released.
+    pub fn track(&mut self) {
+        self.changed = Some(Changed::default());
+    }
+
+    /// Whether changes are noted.
+    pub fn is_tracking(&self) -> bool {
+        self.changed.is_some()
+    }
+
+    /// Notes that something of groups changed, if changes are noted.
+    pub fn touch(&mut self, groups: &[u32]) {
+        if let Some(changed) = &mut self.changed {
+            groups.iter().for_each(|&group| changed.touch(group));
+        }
+    }
+
+    /// Takes the groups that changed since the last call and are in use, each once, and the keys that were released since
+    /// then and are not in use.
+    pub fn take_changes(&mut self) -> (Vec<u32>, Vec<Box<str>>) {
+        let Some(mut changed) = self.changed.take() else { return Default::default() };
+        let mut groups = std::mem::take(&mut changed.groups);
+        groups.iter().for_each(|&group| changed.is_listed[group as usize] = false);
+        groups.retain(|&group| self.slots.get(group as usize).is_some_and(|slot| slot.live));
+        let mut gone: Vec<Box<str>> = std::mem::take(&mut changed.gone).into_iter().collect();
+        gone.retain(|key| self.find(key).is_none());
+        self.changed = Some(changed);
+        (groups, gone)
+    }
+
+    fn note_gone(&mut self, groups: &[u32]) {
+        if let Some(mut changed) = self.changed.take() {
+            changed.gone.extend(groups.iter().map(|&group| Box::from(self.key(group))));
+            self.changed = Some(changed);
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<u32> {
+        let hash = crate::data::key::hash(key);
+        let is_it = |&group: &u32| {
+            let slot = &self.slots[group as usize];
+            slot.hash == hash && slot.key(&self.bytes) == key.as_bytes()
+        };
+        self.table.find(spread(hash), is_it).copied()
+    }
+
+    /// Takes in the keys of states that are restored, all of them new; nothing counts as changed by that.
+    pub fn restore(&mut self, keys: &Keys) -> Vec<u32> {
+        let changed = self.changed.take();
+        let mut groups = Vec::new();
+        self.intern(keys, None, &mut groups);
+        self.changed = changed;
+        groups
+    }
+
     /// Ends all groups.
     pub fn clear(&mut self) {
+        if self.changed.is_some() {
+            let all: Vec<u32> =
+                (0..).take(self.slots.len()).filter(|&group: &u32| self.slots[group as usize].live).collect();
+            self.note_gone(&all);
+        }
         self.table.clear();
         self.slots.clear();
         self.bytes.clear();

@@ -41,6 +41,7 @@ mod rows;
 mod select;
 mod stateful;
 mod stateful_window;
+mod states;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

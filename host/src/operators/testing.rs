@@ -14,7 +14,7 @@ use crate::data::schema::{Type, schema_of};
 use crate::dataflow::emit::{Emit, OnError, RowErrors};
 use crate::dataflow::env::{Env, real};
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Writer};
+use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Start, Writer};
 use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
 use crate::dataflow::user_fn::{Applied, InstanceCx, RowError};
 use crate::diag::Diagnostics;
@@ -291,7 +291,7 @@ impl SinkParts for Kept {
         Ok(Routing::PerWorker)
     }
 
-    fn open(&self, _cx: &InstanceCx, _part: &PartitionId) -> Result<PartWriter, LogicError> {
+    fn open(&self, _cx: &InstanceCx, _part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
         let writer = Keeper { name: self.name.clone(), sinks: self.sinks.clone() };
         Ok(PartWriter { encoder: Box::new(PassOn), writer: Box::new(writer) })
     }

@@ -9,8 +9,8 @@ use super::schema::Visible;
 use super::states::{self, Shape, Shared};
 use super::validate::{self, Lie, lie};
 use crate::dataflow::error::LogicError;
-use crate::dataflow::user_fn::{Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, RowError};
-use arrow::array::RecordBatch;
+use crate::dataflow::user_fn::{Finished, FoldFactory, FoldFn, InstanceCx, MigrateStates, OpenFold, RowError};
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 use wasmtime::component::TypedFunc;
@@ -31,6 +31,16 @@ struct Factory {
     shared: Arc<Shared>,
 }
 
+impl MigrateStates for Factory {
+    fn migrate(&self, cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
+        let target = &self.shared.target;
+        let (mut guest, calls) = load(target.instance(cx)?, target)?;
+        states::migrate(&mut guest, states, |guest, states| {
+            guest.ask(|store| calls.call_migrate(store, &target.info.name, from_version, &states))
+        })
+    }
+}
+
 impl FoldFactory for Factory {
     fn instantiate(&self, cx: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError> {
         let Shared { target, visible, shape } = &*self.shared;
@@ -41,13 +51,14 @@ impl FoldFactory for Factory {
     }
 }
 
-fn open_in(
-    mut guest: Guest,
-    target: &Target,
-    visible: &Visible,
-) -> Result<(Guest, fold::Guest, u32, Shape), LogicError> {
+fn load(mut guest: Guest, target: &Target) -> Result<(Guest, fold::Guest), LogicError> {
     let indices = target.compiled.fold.as_ref().expect("the library checked that the interface is exported");
     let calls = guest.load(|store, instance| indices.load(store, instance))?;
+    Ok((guest, calls))
+}
+
+fn open_in(guest: Guest, target: &Target, visible: &Visible) -> Result<(Guest, fold::Guest, u32, Shape), LogicError> {
+    let (mut guest, calls) = load(guest, target)?;
     let opened = guest.ask(|store| calls.call_open(store, &target.info.name, &visible.schema, &target.config))?;
     let handle = opened.handle;
     let said = (opened.output, &*opened.reads, opened.state_version);
@@ -105,17 +116,17 @@ impl FoldFn for Fold {
         })
     }
 
-    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError> {
+    fn snapshot(&mut self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
         self.measured(|fold| {
             let states = fold.guest.ask(|store| fold.calls.call_snapshot(store, fold.handle, groups))?;
             validate::states(states, groups.len()).map_err(|lie| fold.guest.caught(lie))
         })
     }
 
-    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
+    fn restore(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
         self.measured(|fold| {
             states::in_calls(groups, states, |groups, states| {
-                fold.guest.ask(|store| fold.calls.call_restore(store, fold.handle, groups, states))
+                fold.guest.ask(|store| fold.calls.call_restore(store, fold.handle, groups, &states))
             })
         })
     }

@@ -10,8 +10,10 @@ use super::states::{self, Shape, Shared};
 use super::validate::{self, Lie, lie};
 use crate::data::time::Instant;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::user_fn::{Emitted, InstanceCx, OpenStateful, RowError, StatefulFactory, StatefulFn};
-use arrow::array::RecordBatch;
+use crate::dataflow::user_fn::{
+    Emitted, InstanceCx, MigrateStates, OpenStateful, RowError, StatefulFactory, StatefulFn,
+};
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 use wasmtime::component::TypedFunc;
@@ -35,6 +37,16 @@ struct Factory {
     shared: Arc<Shared>,
 }
 
+impl MigrateStates for Factory {
+    fn migrate(&self, cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
+        let target = &self.shared.target;
+        let (mut guest, calls) = load(target.instance(cx)?, target)?;
+        states::migrate(&mut guest, states, |guest, states| {
+            guest.ask(|store| calls.call_migrate(store, &target.info.name, from_version, &states))
+        })
+    }
+}
+
 impl StatefulFactory for Factory {
     fn instantiate(&self, cx: &InstanceCx) -> Result<Box<dyn StatefulFn>, LogicError> {
         let Shared { target, visible, shape } = &*self.shared;
@@ -45,13 +57,18 @@ impl StatefulFactory for Factory {
     }
 }
 
+fn load(mut guest: Guest, target: &Target) -> Result<(Guest, stateful::Guest), LogicError> {
+    let indices = target.compiled.stateful.as_ref().expect("the library checked that the interface is exported");
+    let calls = guest.load(|store, instance| indices.load(store, instance))?;
+    Ok((guest, calls))
+}
+
 fn open_in(
-    mut guest: Guest,
+    guest: Guest,
     target: &Target,
     visible: &Visible,
 ) -> Result<(Guest, stateful::Guest, u32, Shape), LogicError> {
-    let indices = target.compiled.stateful.as_ref().expect("the library checked that the interface is exported");
-    let calls = guest.load(|store, instance| indices.load(store, instance))?;
+    let (mut guest, calls) = load(guest, target)?;
     let opened = guest.ask(|store| calls.call_open(store, &target.info.name, &visible.schema, &target.config))?;
     let handle = opened.handle;
     let said = (opened.output, &*opened.reads, opened.state_version);
@@ -128,17 +145,17 @@ impl StatefulFn for Stateful {
         })
     }
 
-    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError> {
+    fn snapshot(&mut self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
         self.measured(|it| {
             let states = it.guest.ask(|store| it.calls.call_snapshot(store, it.handle, groups))?;
             validate::states(states, groups.len()).map_err(|lie| it.guest.caught(lie))
         })
     }
 
-    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
+    fn restore(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
         self.measured(|it| {
             states::in_calls(groups, states, |groups, states| {
-                it.guest.ask(|store| it.calls.call_restore(store, it.handle, groups, states))
+                it.guest.ask(|store| it.calls.call_restore(store, it.handle, groups, &states))
             })
         })
     }

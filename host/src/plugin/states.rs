@@ -1,10 +1,13 @@
 //! What functions with states have in common: what they say of themselves, and states on their way into a guest.
 
 use super::bindings::types;
+use super::instance::Guest;
 use super::open::Target;
 use super::schema::{self, Visible};
-use super::validate::{Lie, lie};
+use super::validate::{self, Lie, lie};
 use crate::dataflow::error::LogicError;
+use arrow::array::{Array, AsArray, BinaryArray};
+use arrow::compute::concat;
 use arrow::datatypes::SchemaRef;
 
 /// How much of encoded states is handed over in one call: many, but not more than a guest can bear.
@@ -48,32 +51,51 @@ pub(super) struct Shared {
 /// # Errors
 /// A call failed, or a state is too large for any.
 pub(super) fn in_calls(
-    mut groups: &[u32],
-    mut states: &[Vec<u8>],
-    mut call: impl FnMut(&[u32], &types::VarSize) -> Result<(), LogicError>,
+    groups: &[u32],
+    states: &BinaryArray,
+    mut call: impl FnMut(&[u32], types::VarSize) -> Result<(), LogicError>,
 ) -> Result<(), LogicError> {
     assert_eq!(groups.len(), states.len(), "every group has a state");
-    while !groups.is_empty() {
-        let (count, packed) = pack(states)?;
-        let (now, later) = groups.split_at(count);
-        call(now, &packed)?;
-        (groups, states) = (later, &states[count..]);
+    let offsets = states.value_offsets();
+    let mut start = 0;
+    while start < groups.len() {
+        // As many as may go over in one call, and at least one.
+        let most = i64::from(offsets[start]) + RESTORED as i64;
+        let count = offsets[start + 1..].iter().take_while(|&&end| i64::from(end) <= most).count().max(1);
+        call(&groups[start..start + count], pack(states, start, count))?;
+        start += count;
     }
     Ok(())
 }
 
-/// Puts the first states together, as many as may go over in one call and at least one.
-fn pack(states: &[Vec<u8>]) -> Result<(usize, types::VarSize), LogicError> {
-    let mut packed = types::VarSize { offsets: vec![0], data: Vec::new() };
-    for state in states {
-        if packed.offsets.len() > 1 && packed.data.len() + state.len() > RESTORED {
-            break;
-        }
-        packed.data.extend(state);
-        let end = i32::try_from(packed.data.len());
-        packed.offsets.push(end.map_err(|_| LogicError::user("the state of a key is larger than 2 GiB"))?);
+/// Has a guest turn states of an older version into the current one, in as many calls as it takes.
+///
+/// # Errors
+/// As for `in_calls`; or the guest returns another number of states.
+pub(super) fn migrate(
+    guest: &mut Guest,
+    states: &BinaryArray,
+    mut call: impl FnMut(&mut Guest, types::VarSize) -> Result<types::VarSize, LogicError>,
+) -> Result<BinaryArray, LogicError> {
+    let groups: Vec<u32> = (0..).take(states.len()).collect();
+    let mut migrated: Vec<BinaryArray> = Vec::new();
+    in_calls(&groups, states, |groups, states| {
+        let states = call(guest, states)?;
+        migrated.push(validate::states(states, groups.len()).map_err(|lie| guest.caught(lie))?);
+        Ok(())
+    })?;
+    let arrays: Vec<&dyn Array> = migrated.iter().map(|states| states as &dyn Array).collect();
+    if arrays.is_empty() {
+        return Ok(BinaryArray::from_iter_values(std::iter::empty::<&[u8]>()));
     }
-    Ok((packed.offsets.len() - 1, packed))
+    Ok(concat(&arrays)?.as_binary().clone())
+}
+
+/// Some states as they go over.
+fn pack(states: &BinaryArray, start: usize, count: usize) -> types::VarSize {
+    let offsets = &states.value_offsets()[start..=start + count];
+    let data = &states.value_data()[offsets[0] as usize..offsets[count] as usize];
+    types::VarSize { offsets: offsets.iter().map(|offset| offset - offsets[0]).collect(), data: data.to_vec() }
 }
 
 #[cfg(test)]
@@ -84,9 +106,10 @@ mod tests {
     fn states_are_restored_in_calls_of_bounded_size() {
         let half = vec![0; RESTORED / 2];
         let states = [half.clone(), half.clone(), vec![1], vec![0; RESTORED + 1], vec![2]];
+        let states: BinaryArray = states.iter().map(|state| Some(state.as_slice())).collect();
         let mut calls = Vec::new();
         in_calls(&[7, 8, 9, 3, 4], &states, |groups, packed| {
-            assert_eq!(*packed.offsets.last().unwrap() as usize, packed.data.len());
+            assert_eq!((packed.offsets[0], *packed.offsets.last().unwrap() as usize), (0, packed.data.len()));
             assert_eq!(packed.offsets.len(), groups.len() + 1);
             calls.push(groups.to_vec());
             Ok(())

@@ -11,7 +11,7 @@ use crate::data::time::Instant;
 use crate::dataflow::env::real;
 use crate::dataflow::error::{Domain, LogicError};
 use crate::dataflow::user_fn::{Applied, Emitted, InstanceCx, Polled, RowError, StatefulFn};
-use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{AsArray, BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -307,7 +307,7 @@ fn a_fold_keeps_merges_and_restores_its_groups() {
     );
     assert_eq!(fold.finish(&[2, 0, 1]).unwrap().rows, numbers(&[7, 3, 15]));
     let states = fold.snapshot(&[1, 2]).unwrap();
-    assert_eq!(states, [15_i64.to_le_bytes(), 7_i64.to_le_bytes()]);
+    assert_eq!(states, BinaryArray::from_iter_values([15_i64.to_le_bytes(), 7_i64.to_le_bytes()]));
     fold.merge(&[0], &[1]).unwrap();
     fold.release(&[2]).unwrap();
     assert_eq!(fold.finish(&[0, 1, 2]).unwrap().rows, numbers(&[18, 0, 0]));
@@ -354,7 +354,7 @@ fn a_stateful_function_keeps_its_groups_and_says_what_came_of_what() {
 
     assert_eq!(function.notify_at(&[0, 2, 4]).unwrap(), [Some(Instant(110)), None, Some(Instant(203))]);
     let states = function.snapshot(&[0, 4]).unwrap();
-    assert_eq!(states, [110_i64.to_le_bytes(), 203_i64.to_le_bytes()]);
+    assert_eq!(states, BinaryArray::from_iter_values([110_i64.to_le_bytes(), 203_i64.to_le_bytes()]));
     let woken = function.on_notify(&[4, 0], Instant(1)).unwrap();
     assert_eq!((woken.rows, woken.groups, woken.parents), (numbers(&[204, 111]), vec![4, 0], None));
     let merged = function.merge(&[0], &[4], Instant(1)).unwrap();

@@ -56,10 +56,10 @@ pub(super) fn row_errors(errors: Vec<types::RowError>, rows: usize) -> Result<Ve
     Ok(errors.into_iter().map(|error| RowError { row: error.row, message: error.message }).collect())
 }
 
-/// Splits encoded states into one entry each.
-pub(super) fn states(states: types::VarSize, wanted: usize) -> Result<Vec<Vec<u8>>, Lie> {
+/// Checks encoded states: one entry each.
+pub(super) fn states(states: types::VarSize, wanted: usize) -> Result<BinaryArray, Lie> {
     let offsets = offsets(states.offsets, wanted, states.data.len(), "states")?;
-    Ok(offsets.windows(2).map(|pair| states.data[pair[0] as usize..pair[1] as usize].to_vec()).collect())
+    Ok(BinaryArray::new(offsets, states.data.into(), None))
 }
 
 /// Checks the names of partitions: none twice.

@@ -9,9 +9,11 @@ use super::resume::Resume;
 use super::writer::SharedPart;
 use crate::data::ids::{PartitionId, StepId};
 use crate::data::key::{self, Keys};
+use crate::data::time::Epoch;
 use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::LogicError;
 use arrow::array::BinaryArray;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -49,16 +51,23 @@ impl Shelf {
         Ok(())
     }
 
-    /// See [`crate::dataflow::durable::Recovery::load_source`].
+    /// See [`crate::dataflow::durable::Recovery::load_sources`].
     ///
     /// # Errors
     /// As there.
-    pub fn load_source(&self, step: &StepId, part: &PartitionId) -> Result<Option<Vec<u8>>, LogicError> {
+    pub fn load_sources(&self, step: &StepId) -> Result<Vec<(PartitionId, Vec<u8>)>, LogicError> {
         let number = self.number_of(step)?;
-        let home = lock(&self.parts[self.home_of(part)]);
-        let rows = home.catalogue().positions.iter().filter(|row| self.is_of(row, Role::Source, number));
-        let newest = rows.filter(|row| row.part == *part).max_by_key(|row| (row.epoch, row.id));
-        Ok(newest.map(|row| row.bytes.clone()))
+        let mut newest: BTreeMap<PartitionId, (Epoch, i64, Vec<u8>)> = BTreeMap::new();
+        for part in &self.parts {
+            let part = lock(part);
+            for row in part.catalogue().positions.iter().filter(|row| self.is_of(row, Role::Source, number)) {
+                let is_newer = |found: &(Epoch, i64, Vec<u8>)| (row.epoch, row.id) > (found.0, found.1);
+                if newest.get(&row.part).is_none_or(is_newer) {
+                    newest.insert(row.part.clone(), (row.epoch, row.id, row.bytes.clone()));
+                }
+            }
+        }
+        Ok(newest.into_iter().map(|(part, (_, _, position))| (part, position)).collect())
     }
 
     /// See [`crate::dataflow::durable::Recovery::load_sinks`].

@@ -247,8 +247,8 @@ impl Recovery for ClaimedStore {
         self.shelf.load_state(step, groups, each)
     }
 
-    fn load_source(&self, step: &StepId, part: &PartitionId) -> Result<Option<Vec<u8>>, LogicError> {
-        self.shelf.load_source(step, part)
+    fn load_sources(&self, step: &StepId) -> Result<Vec<(PartitionId, Vec<u8>)>, LogicError> {
+        self.shelf.load_sources(step)
     }
 
     fn load_sinks(&self, step: &StepId) -> Result<Vec<Manifest>, LogicError> {

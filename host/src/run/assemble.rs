@@ -4,6 +4,7 @@ use crate::data::ids::{StepId, WorkerIndex};
 use crate::dataflow::build::{BuildCx, Execution, Stream};
 use crate::dataflow::emit::RowErrors;
 use crate::dataflow::error::StepError;
+use crate::dataflow::hand_in::{self, HandIns};
 use crate::dataflow::progress::Progress;
 use crate::plan::Plan;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
     let index = WorkerIndex(worker.index());
     worker.dataflow_named(&plan.flow.0, |scope| {
         let progress = Progress::default();
+        let hand_ins = HandIns::default();
         let mut built: Vec<Vec<Stream<'_>>> = Vec::new();
         let mut taken: Vec<Vec<bool>> = Vec::new();
         let mut sources: Vec<Arc<[StepId]>> = Vec::new();
@@ -34,6 +36,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
             let mut cx = BuildCx {
                 scope,
                 execution: execution.clone(),
+                hand_ins: hand_ins.clone(),
                 progress: progress.clone(),
                 step: step.id.clone(),
                 meter: step.meter.clone(),
@@ -52,6 +55,10 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
         // What nobody takes must be finished too before sources may go on: the progress of sinks above all.
         let ends = built.into_iter().flatten().zip(taken.into_iter().flatten());
         progress.watch(scope, ends.filter(|(_, taken)| !taken).map(|(stream, _)| stream).collect());
+        if let Some(recovery) = &execution.recovery {
+            let (epochs, failure) = (execution.epochs.clone(), execution.failure.clone());
+            hand_in::seal(scope, hand_ins, recovery.clone(), epochs, failure);
+        }
         Ok(())
     })
 }

@@ -73,6 +73,7 @@ impl Handle {
             env,
             failure: FailureSlot::default(),
             writers: Writers::default(),
+            recovery: None,
             partitions: Arc::default(),
             run_id: run_id.into(),
         };

@@ -10,7 +10,7 @@ use crate::connectors::staged::{Staged, cannot_write, make_folder};
 use crate::data::ids::PartitionId;
 use crate::data::schema::{Type, describe, schema_of};
 use crate::dataflow::error::{Domain, LogicError};
-use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Writer};
+use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Start, Writer};
 use crate::dataflow::user_fn::{InstanceCx, RowError};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Size, Spanned};
@@ -151,7 +151,7 @@ impl SinkParts for ParquetSink {
         Ok(Routing::PerWorker)
     }
 
-    fn open(&self, cx: &InstanceCx, part: &PartitionId) -> Result<PartWriter, LogicError> {
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
         make_folder(&self.root)?;
         // Made and removed again: that it cannot be written should be known before the first rows are ready.
         Staged::create(&self.root, &format!("probe-{}-{part}", cx.step), &cx.run_id)?;

@@ -4,7 +4,7 @@ use super::accumulator::{Accumulator, Function};
 use super::counts::Counts;
 use crate::data::schema::{Type, schema_of};
 use crate::dataflow::error::LogicError;
-use crate::dataflow::user_fn::{Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, RowError};
+use crate::dataflow::user_fn::{Finished, FoldFactory, FoldFn, InstanceCx, MigrateStates, OpenFold, RowError};
 use arrow::array::{ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
@@ -72,6 +72,8 @@ pub(in super::super) fn open(aggregates: Vec<Aggregate>) -> OpenFold {
 }
 
 struct Factory(Vec<Aggregate>);
+
+impl MigrateStates for Factory {}
 
 impl FoldFactory for Factory {
     fn instantiate(&self, _cx: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError> {
@@ -208,14 +210,14 @@ impl FoldFn for Aggregates {
         self.finished(columns, errors)
     }
 
-    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError> {
+    fn snapshot(&mut self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
         self.make_room(groups);
-        Ok(self.save(groups)?.iter().map(|state| state.unwrap_or_default().to_vec()).collect())
+        self.save(groups)
     }
 
-    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
+    fn restore(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
         self.make_room(groups);
-        groups.iter().zip(states).try_for_each(|(&group, state)| self.load(group, state))
+        groups.iter().enumerate().try_for_each(|(at, &group)| self.load(group, states.value(at)))
     }
 
     fn release(&mut self, groups: &[u32]) -> Result<(), LogicError> {

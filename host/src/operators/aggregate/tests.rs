@@ -7,8 +7,8 @@ use crate::data::batch::Batch;
 use crate::data::schema::Type;
 use crate::dataflow::user_fn::FoldFn;
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-    UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
@@ -275,10 +275,11 @@ fn a_state_that_is_cut_off_or_too_long_is_refused() {
     let rows = table("n: int64", &["7"]);
     let mut counts = Aggregates::new(&all(&rows)).unwrap();
     counts.update(&[0], None, &rows).unwrap();
-    let state = counts.snapshot(&[0]).unwrap().remove(0);
-    assert!(counts.restore(&[0], &[state[..state.len() - 1].to_vec()]).is_err());
-    assert!(counts.restore(&[0], &[[&state[..], &[0]].concat()]).is_err());
-    assert!(counts.restore(&[0], &[state]).is_ok());
+    let state = counts.snapshot(&[0]).unwrap().value(0).to_vec();
+    let one = |state: &[u8]| BinaryArray::from_iter_values([state]);
+    assert!(counts.restore(&[0], &one(&state[..state.len() - 1])).is_err());
+    assert!(counts.restore(&[0], &one(&[&state[..], &[0]].concat())).is_err());
+    assert!(counts.restore(&[0], &one(&state)).is_ok());
 }
 
 #[test]

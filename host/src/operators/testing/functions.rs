@@ -5,10 +5,10 @@ use crate::catalog::function::{FunctionError, FunctionInfo, FunctionKind, Functi
 use crate::data::time::Instant;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::{
-    Applied, Emitted, Finished, FoldFactory, FoldFn, InstanceCx, OpenFold, OpenSink, OpenSource, OpenStateful,
-    OpenTransform, RowError, StatefulFactory, StatefulFn, TransformFactory, TransformFn,
+    Applied, Emitted, Finished, FoldFactory, FoldFn, InstanceCx, MigrateStates, OpenFold, OpenSink, OpenSource,
+    OpenStateful, OpenTransform, RowError, StatefulFactory, StatefulFn, TransformFactory, TransformFn,
 };
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, BinaryArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +97,8 @@ impl TransformFn for Instance {
 
 struct SumFactory;
 
+impl MigrateStates for SumFactory {}
+
 impl FoldFactory for SumFactory {
     fn instantiate(&self, _cx: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError> {
         Ok(Box::new(Sum(BTreeMap::new())))
@@ -145,12 +147,12 @@ impl FoldFn for Sum {
         Ok(Finished { rows: rows.unwrap(), errors })
     }
 
-    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError> {
-        Ok(groups.iter().map(|group| self.0[group].to_le_bytes().to_vec()).collect())
+    fn snapshot(&mut self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
+        Ok(groups.iter().map(|group| Some(self.0[group].to_le_bytes())).collect())
     }
 
-    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
-        let sums = states.iter().map(|state| i64::from_le_bytes(state.as_slice().try_into().unwrap()));
+    fn restore(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        let sums = states.iter().map(|state| i64::from_le_bytes(state.unwrap().try_into().unwrap()));
         self.0.extend(groups.iter().copied().zip(sums));
         Ok(())
     }
@@ -193,6 +195,8 @@ impl Calls {
 }
 
 struct CallsFactory(Calls);
+
+impl MigrateStates for CallsFactory {}
 
 impl StatefulFactory for CallsFactory {
     fn instantiate(&self, _cx: &InstanceCx) -> Result<Box<dyn StatefulFn>, LogicError> {
@@ -283,12 +287,12 @@ impl StatefulFn for Live {
         Ok(groups.iter().map(|group| (self.calls.notify_at)(self.states[group]).map(Instant)).collect())
     }
 
-    fn snapshot(&mut self, groups: &[u32]) -> Result<Vec<Vec<u8>>, LogicError> {
-        Ok(groups.iter().map(|group| self.states[group].to_le_bytes().to_vec()).collect())
+    fn snapshot(&mut self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
+        Ok(groups.iter().map(|group| Some(self.states[group].to_le_bytes())).collect())
     }
 
-    fn restore(&mut self, groups: &[u32], states: &[Vec<u8>]) -> Result<(), LogicError> {
-        let states = states.iter().map(|state| i64::from_le_bytes(state.as_slice().try_into().unwrap()));
+    fn restore(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        let states = states.iter().map(|state| i64::from_le_bytes(state.unwrap().try_into().unwrap()));
         self.states.extend(groups.iter().copied().zip(states));
         Ok(())
     }

@@ -1,0 +1,177 @@
+//! States on their way into a recovery store and back: what native operators write of a key.
+//!
+//! Numbers are little-endian, lengths four bytes, rows as Arrow's row format has them. What is written here is read by
+//! later versions: whoever changes the form of a state gives the step's fingerprint a new version.
+
+use super::groups::Groups;
+use crate::data::key::Keys;
+use crate::dataflow::durable::Changes;
+use crate::dataflow::error::LogicError;
+use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, RowParser, Rows as EncodedRows, SortField};
+
+/// What became of the keys of a step since the last call: `states` encodes those of some groups, one value each. None if
+/// nothing changed.
+///
+/// # Errors
+/// Those of `states`.
+pub(super) fn changes(
+    groups: &mut Groups,
+    states: impl FnOnce(&Groups, &[u32]) -> Result<BinaryArray, LogicError>,
+) -> Result<Option<Changes>, LogicError> {
+    let (live, gone) = groups.take_changes();
+    if live.is_empty() && gone.is_empty() {
+        return Ok(None);
+    }
+    let values = states(groups, &live)?;
+    let keys = groups.keys(&live);
+    if gone.is_empty() {
+        return Ok(Some(Changes { keys, values }));
+    }
+    let all = keys.values().iter().flatten().chain(gone.iter().map(AsRef::as_ref));
+    let keys = Keys::new(StringArray::from_iter_values(all));
+    let mut builder = BinaryBuilder::with_capacity(keys.values().len(), values.value_data().len());
+    values.iter().for_each(|value| builder.append_option(value));
+    gone.iter().for_each(|_| builder.append_null());
+    Ok(Some(Changes { keys, values: builder.finish() }))
+}
+
+/// Writes a number.
+pub(super) fn put_i64(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Writes a number of things that follow.
+pub(super) fn put_len(out: &mut Vec<u8>, len: usize) {
+    out.extend_from_slice(&u32::try_from(len).expect("a state is smaller than 4 GiB").to_le_bytes());
+}
+
+/// Writes bytes, their number before them.
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_len(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Reads what was written.
+pub(super) struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Reads a byte.
+    ///
+    /// # Errors
+    /// The state is cut short; the same holds for the others.
+    pub fn byte(&mut self) -> Result<u8, LogicError> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// Reads a number.
+    ///
+    /// # Errors
+    /// As for `byte`.
+    pub fn i64(&mut self) -> Result<i64, LogicError> {
+        Ok(i64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
+    }
+
+    /// Reads a number of things that follow.
+    ///
+    /// # Errors
+    /// As for `byte`.
+    pub fn len(&mut self) -> Result<usize, LogicError> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")) as usize)
+    }
+
+    /// Reads bytes that stand behind their number.
+    ///
+    /// # Errors
+    /// As for `byte`.
+    pub fn bytes(&mut self) -> Result<&'a [u8], LogicError> {
+        let len = self.len()?;
+        self.take(len)
+    }
+
+    /// Says that everything was read.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub fn end(self) -> Result<(), LogicError> {
+        if self.0.is_empty() { Ok(()) } else { Err(unreadable("something is left of it")) }
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], LogicError> {
+        let (head, tail) = self.0.split_at_checked(count).ok_or_else(|| unreadable("it is cut short"))?;
+        self.0 = tail;
+        Ok(head)
+    }
+}
+
+/// Says that a state is not one that was written here.
+pub(super) fn unreadable(why: &str) -> LogicError {
+    LogicError::internal(format!("a saved state cannot be read: {why}"))
+}
+
+/// Rows of a schema as bytes, each by itself.
+pub(super) struct RowCodec {
+    schema: SchemaRef,
+    converter: RowConverter,
+}
+
+impl RowCodec {
+    /// Makes that of a schema.
+    ///
+    /// # Errors
+    /// Arrow cannot encode a column's type.
+    pub fn new(schema: &SchemaRef) -> Result<RowCodec, LogicError> {
+        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        Ok(RowCodec { schema: schema.clone(), converter: RowConverter::new(fields.collect())? })
+    }
+
+    /// Encodes rows; [`EncodedRows::row`] has the bytes of each.
+    ///
+    /// # Errors
+    /// Arrow cannot encode them.
+    pub fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows, LogicError> {
+        Ok(self.converter.convert_columns(rows.columns())?)
+    }
+
+    /// Decodes rows, each of which is what `encode` made of one.
+    ///
+    /// # Errors
+    /// They are too large for one batch.
+    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<RecordBatch, LogicError> {
+        let parser: RowParser = self.converter.parser();
+        let mut count = 0;
+        let rows = rows.into_iter().inspect(|_| count += 1).map(|row| parser.parse(row));
+        let columns: Vec<ArrayRef> = self.converter.convert_rows(rows)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_name_live_keys_with_states_and_released_ones_without() {
+        let mut groups = Groups::default();
+        groups.track();
+        let mut found = Vec::new();
+        groups.intern(&Keys::new(StringArray::from(vec!["a", "b", "c"])), None, &mut found);
+        groups.release(&[1]);
+        let state = |groups: &mut Groups| {
+            let states = |_: &Groups, live: &[u32]| Ok(live.iter().map(|group| Some(group.to_le_bytes())).collect());
+            changes(groups, states).unwrap()
+        };
+        let Changes { keys, values } = state(&mut groups).unwrap();
+        assert_eq!(keys.values(), &StringArray::from(vec!["a", "c", "b"]));
+        assert_eq!(values.iter().map(|value| value.is_some()).collect::<Vec<_>>(), [true, true, false]);
+        assert!(state(&mut groups).is_none());
+        groups.restore(&Keys::new(StringArray::from(vec!["d"])));
+        assert!(state(&mut groups).is_none(), "what is restored has not changed");
+        groups.touch(&[2]);
+        groups.clear();
+        let Changes { keys, values } = state(&mut groups).unwrap();
+        assert_eq!((keys.values().len(), values.null_count()), (3, 3));
+    }
+}
