@@ -194,11 +194,19 @@ impl Rows {
     pub fn load(&mut self, rows: &[&[u8]]) -> Result<Vec<RowRef>, LogicError> {
         let mut refs = Vec::with_capacity(rows.len());
         for rows in rows.chunks(SAVED) {
-            let batch = self.codec()?.decode(rows.iter().copied())?;
+            let batch = self.decode(rows)?;
             let held = self.hold(batch);
             refs.extend((0..).take(rows.len()).map(|row| self.keep(held, row)));
         }
         Ok(refs)
+    }
+
+    /// Makes a batch of rows as [`Rows::save`] encoded them.
+    ///
+    /// # Errors
+    /// They are too large for one batch, or have columns of a type that cannot be encoded.
+    pub fn decode(&self, rows: &[&[u8]]) -> Result<RecordBatch, LogicError> {
+        self.codec()?.decode(rows.iter().copied())
     }
 
     fn codec(&self) -> Result<&RowCodec, LogicError> {

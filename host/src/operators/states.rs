@@ -5,8 +5,10 @@
 
 use super::groups::{Groups, OUTPUT_ROWS};
 use crate::data::key::Keys;
+use crate::data::time::Instant;
 use crate::dataflow::durable::Changes;
 use crate::dataflow::error::LogicError;
+use crate::dataflow::user_fn::{InstanceCx, MigrateStates};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, RecordBatch, RecordBatchOptions, StringArray,
 };
@@ -14,6 +16,7 @@ use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, RowParser, SortField};
+use std::sync::Arc;
 
 /// What became of the keys of a step since the last call: `states` encodes those of some groups, one value each. None if
 /// nothing changed.
@@ -97,6 +100,59 @@ fn too_large() -> LogicError {
         .help("make epochs shorter, or take more workers")
 }
 
+/// Puts something behind each state, which `write` writes.
+///
+/// # Errors
+/// They are too large together.
+pub(super) fn with_tails(
+    states: &BinaryArray,
+    mut write: impl FnMut(usize, &mut Vec<u8>),
+) -> Result<BinaryArray, LogicError> {
+    let mut longer = States::with_capacity(states.len());
+    for at in 0..states.len() {
+        longer.push(|state| {
+            state.extend_from_slice(states.value(at));
+            write(at, state);
+        })?;
+    }
+    Ok(longer.finish())
+}
+
+/// Takes from the end of each state the bytes that [`with_tails`] put there, so many each; returns both parts.
+///
+/// # Errors
+/// A state is too short.
+pub(super) fn without_tails(states: &BinaryArray, length: usize) -> Result<(BinaryArray, Vec<&[u8]>), LogicError> {
+    let (mut shorter, mut tails) = (States::with_capacity(states.len()), Vec::with_capacity(states.len()));
+    for at in 0..states.len() {
+        let state = states.value(at);
+        let start = state.len().checked_sub(length).ok_or_else(|| unreadable("it is cut short"))?;
+        shorter.push(|out| out.extend_from_slice(&state[..start]))?;
+        tails.push(&state[start..]);
+    }
+    Ok((shorter.finish(), tails))
+}
+
+/// Brings states of an older version, which have tails, into the current one.
+pub(super) struct MigrateTailed {
+    pub migrate: Arc<dyn MigrateStates>,
+    /// The length of a tail.
+    pub tail: usize,
+}
+
+impl MigrateStates for MigrateTailed {
+    fn migrate(&self, cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
+        let (states, tails) = without_tails(states, self.tail)?;
+        let states = self.migrate.migrate(cx, from_version, &states)?;
+        with_tails(&states, |at, state| state.extend_from_slice(tails[at]))
+    }
+}
+
+/// Writes a time, or that there is none.
+pub(super) fn put_time(out: &mut Vec<u8>, time: Option<Instant>) {
+    put_i64(out, time.map_or(i64::MAX, |time| time.0));
+}
+
 /// Writes a number.
 pub(super) fn put_i64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&value.to_le_bytes());
@@ -131,6 +187,14 @@ impl<'a> Reader<'a> {
     /// As for `byte`.
     pub fn i64(&mut self) -> Result<i64, LogicError> {
         Ok(i64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
+    }
+
+    /// Reads a time, or that there is none.
+    ///
+    /// # Errors
+    /// As for `byte`.
+    pub fn time(&mut self) -> Result<Option<Instant>, LogicError> {
+        Ok(Some(Instant(self.i64()?)).filter(|time| time.0 < i64::MAX))
     }
 
     /// Reads a number of things that follow.
