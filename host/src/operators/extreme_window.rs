@@ -1,6 +1,7 @@
 //! `max_window`, `min_window`: the row of each window with the greatest or the least value.
 
 use super::extreme::{Args, Extremes, Rule};
+use super::states::in_chunks;
 use super::window::{Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, early_doc, shared_doc};
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Operator};
@@ -8,7 +9,7 @@ use crate::data::time::Instant;
 use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::diag::Diagnostics;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use std::cmp::Ordering;
 
 /// The operator `max_window`.
@@ -133,6 +134,14 @@ impl WindowLogic for Extremes {
         let given = self.early(slots, now)?;
         self.release(slots)?;
         Ok(given)
+    }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        in_chunks(slots, |slots| Extremes::save(self, slots))
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        Extremes::load(self, slots, states)
     }
 }
 

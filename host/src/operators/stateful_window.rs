@@ -1,16 +1,19 @@
 //! `window`: a stateful function for each window.
 
 use super::fold_window::is_all;
+use super::states::in_chunks;
 use super::transform::{FunctionArgs, reads};
-use super::window::{Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc};
+use super::window::{
+    Early, Given, LogicFactory, MigrateWindows, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc,
+};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::time::Instant;
 use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::{Emitted, OpenStateful, RowError, StatefulFn};
 use crate::diag::Diagnostics;
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{Array, BinaryArray, BinaryBuilder, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use std::borrow::Cow;
 
@@ -57,11 +60,14 @@ window = { sliding = "1m", every = "10s" }
         let windowing = problems.take(Windowing::check(cx, &windows, Order::Chosen, early));
         let (Some(open), Some(windowing)) = (open, windowing) else { return Err(problems) };
         let note = reads(&args.function, &open.reads, input);
-        Ok(windowing.step(cx, &open.output.clone(), Stateful { open })?.note(note))
+        let name = args.function.value.clone();
+        Ok(windowing.step(cx, &open.output.clone(), Stateful { name, open })?.note(note))
     }
 }
 
 struct Stateful {
+    /// Of the function.
+    name: String,
     open: OpenStateful,
 }
 
@@ -69,6 +75,10 @@ impl LogicFactory for Stateful {
     fn build(&self, cx: &BuildCx<'_>) -> Result<Box<dyn WindowLogic>, LogicError> {
         let function = self.open.factory.instantiate(&cx.instance())?;
         Ok(Box::new(Runner { function, has_state: Vec::new() }))
+    }
+
+    fn keeps(&self, keeps: Keeps) -> Keeps {
+        keeps.function(&self.name, self.open.state_version, MigrateWindows::of(self.open.factory.clone()))
     }
 }
 
@@ -144,5 +154,34 @@ impl WindowLogic for Runner {
         self.function.release(&closing)?;
         closing.iter().for_each(|&slot| self.set(slot, false));
         Ok(Given { rows, errors })
+    }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        let has_state = &self.has_state;
+        let has_state = |slot: u32| has_state.get(slot as usize).is_some_and(|has_state| *has_state);
+        let with_state: Vec<u32> = slots.iter().copied().filter(|&slot| has_state(slot)).collect();
+        let states = in_chunks(&with_state, |slots| self.function.snapshot(slots))?;
+        if with_state.len() == slots.len() {
+            return Ok(states);
+        }
+        // A function that has discarded its state begins anew with the window's next row.
+        let mut values = BinaryBuilder::with_capacity(slots.len(), states.value_data().len());
+        let mut states = states.iter();
+        for &slot in slots {
+            values.append_option(if has_state(slot) { states.next().flatten() } else { None });
+        }
+        Ok(values.finish())
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        slots.iter().enumerate().for_each(|(at, &slot)| self.set(slot, states.is_valid(at)));
+        if states.null_count() == 0 {
+            return self.function.restore(slots, states);
+        }
+        let with_state: Vec<u32> = slots.iter().copied().filter(|&slot| self.has_state[slot as usize]).collect();
+        if with_state.is_empty() {
+            return Ok(());
+        }
+        self.function.restore(&with_state, &BinaryArray::from_iter_values(states.iter().flatten()))
     }
 }

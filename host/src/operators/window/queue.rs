@@ -1,10 +1,8 @@
 //! Rows that wait for the watermark, so that they enter their windows by their times.
 
-use super::super::rows::{RowRef, Rows};
-use super::super::states::RowCodec;
+use super::super::rows::{RowRef, Rows, SavedRows};
 use crate::data::batch::Batch;
 use crate::dataflow::error::LogicError;
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -92,14 +90,6 @@ impl Queue {
         Queue { waiting, keys, is_listed, count: 0, rows, released: vec![Vec::new(); schemas.len()] }
     }
 
-    /// Makes what encodes the rows of each input.
-    ///
-    /// # Errors
-    /// Arrow cannot encode a column's type.
-    pub fn codecs(&self) -> Result<Vec<RowCodec>, LogicError> {
-        self.rows.iter().map(|rows| RowCodec::new(rows.schema())).collect()
-    }
-
     /// The rows of a key that wait, in the order in which they will be released, into `kept`, which is cleared.
     pub fn waiting(&self, key: u32, kept: &mut Vec<Kept>) {
         kept.clear();
@@ -112,12 +102,12 @@ impl Queue {
         kept.extend(ranked.into_iter().map(|Waiting { time, input, row, .. }| Kept { time, input, row }));
     }
 
-    /// Copies rows of an input that wait into one batch.
+    /// Encodes rows of an input that wait.
     ///
     /// # Errors
-    /// They are too large for one.
-    pub fn gather(&self, input: usize, rows: &[RowRef]) -> Result<RecordBatch, LogicError> {
-        self.rows[input].gather(rows)
+    /// They have columns of a type that cannot be encoded.
+    pub fn save(&self, input: usize, rows: &[RowRef]) -> Result<SavedRows, LogicError> {
+        self.rows[input].save(rows)
     }
 
     /// A number for a row that comes to wait: greater than those of all before.
@@ -126,15 +116,16 @@ impl Queue {
         self.count - 1
     }
 
-    /// Rows of an input wait again: all those of a batch, which `back` describes.
-    pub fn put_back(&mut self, input: usize, rows: RecordBatch, back: &[Back]) {
-        let held = self.rows[input].hold(rows);
-        for (at, &Back { key, time, count }) in (0..).zip(back) {
-            let row = self.rows[input].keep(held, at);
+    /// Rows of an input, which were encoded, wait again, as `back` describes.
+    ///
+    /// # Errors
+    /// They are no rows of the input.
+    pub fn put_back(&mut self, input: usize, rows: &[&[u8]], back: &[Back]) -> Result<(), LogicError> {
+        for (row, &Back { key, time, count }) in self.rows[input].load(rows)?.into_iter().zip(back) {
             let input = u32::try_from(input).expect("a step has few inputs");
             self.push(key, Waiting { time, count, input, row });
         }
-        self.rows[input].settle(held);
+        Ok(())
     }
 
     /// Makes room for keys below `count`.

@@ -54,12 +54,13 @@ impl Writer {
         put_len(&mut self.bytes, windows);
     }
 
-    /// Writes a window.
-    pub fn window(&mut self, window: &Window, merged: &[i64], has_state: bool) {
-        let &Window { id, open, close, opened, hollow, dirty, .. } = window;
-        for number in [id, open, close, opened.cast_signed()] {
+    /// Writes a window, which was the one with the number `rank` of its key's to open.
+    pub fn window(&mut self, window: &Window, rank: usize, merged: &[i64], has_state: bool) {
+        let &Window { id, open, close, hollow, dirty, .. } = window;
+        for number in [id, open, close] {
             put_i64(&mut self.bytes, number);
         }
+        put_len(&mut self.bytes, rank);
         let flags = [(hollow, HOLLOW), (dirty, DIRTY), (has_state, HAS_STATE), (!merged.is_empty(), HAS_MERGED)];
         self.bytes.push(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
         if !merged.is_empty() {
@@ -155,6 +156,7 @@ pub(super) struct Head<'a>(Reader<'a>);
 pub(super) struct SavedWindow {
     /// Of key 0, and the last of it.
     pub window: Window,
+    pub rank: usize,
     pub merged: Vec<i64>,
     pub has_state: bool,
 }
@@ -176,7 +178,8 @@ impl<'a> Head<'a> {
     /// As for `key`.
     pub fn window(&mut self) -> Result<SavedWindow, LogicError> {
         let mut number = || self.0.i64();
-        let (id, open, close, opened) = (number()?, number()?, number()?, number()?.cast_unsigned());
+        let (id, open, close) = (number()?, number()?, number()?);
+        let rank = self.0.len()?;
         let flags = self.0.byte()?;
         let mut merged = Vec::new();
         if flags & HAS_MERGED != 0 {
@@ -185,8 +188,8 @@ impl<'a> Head<'a> {
             }
         }
         let (hollow, dirty) = (flags & HOLLOW != 0, flags & DIRTY != 0);
-        let window = Window { id, open, close, opened, hollow, dirty, ..Window::default() };
-        Ok(SavedWindow { window, merged, has_state: flags & HAS_STATE != 0 })
+        let window = Window { id, open, close, hollow, dirty, ..Window::default() };
+        Ok(SavedWindow { window, rank, merged, has_state: flags & HAS_STATE != 0 })
     }
 
     /// Reads the number of rows that wait.
@@ -228,7 +231,14 @@ impl<'a> States<'a> {
 }
 
 /// Has a plugin turn the states of its function within the states of keys into those of its current version.
-pub(super) struct MigrateWindows(pub Arc<dyn MigrateStates>);
+pub(in super::super) struct MigrateWindows(Arc<dyn MigrateStates>);
+
+impl MigrateWindows {
+    /// Makes that of a function.
+    pub fn of(function: Arc<dyn MigrateStates>) -> Arc<dyn MigrateStates> {
+        Arc::new(MigrateWindows(function))
+    }
+}
 
 impl MigrateStates for MigrateWindows {
     fn migrate(&self, cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
@@ -271,8 +281,8 @@ mod tests {
         let key = SavedKey { watermark: -1, seen: 2, next_id: 3, forgotten: 4 };
         writer.key(key, states.len());
         for (id, _) in (0..).zip(states) {
-            let window = Window { id, open: 5, close: 6, opened: 7, hollow: id == 0, dirty: true, ..Window::default() };
-            writer.window(&window, if id == 1 { &[8, 9] } else { &[] }, true);
+            let window = Window { id, open: 5, close: 6, hollow: id == 0, dirty: true, ..Window::default() };
+            writer.window(&window, 7, if id == 1 { &[8, 9] } else { &[] }, true);
         }
         writer.rows(1);
         writer.row(10, 1, b"row");
@@ -292,8 +302,8 @@ mod tests {
         assert_eq!(head.key().unwrap(), (SavedKey { watermark: -1, seen: 2, next_id: 3, forgotten: 4 }, 2));
         let windows = [head.window().unwrap(), head.window().unwrap()];
         let shown: Vec<_> =
-            windows.iter().map(|saved| (saved.window.id, saved.window.hollow, &*saved.merged)).collect();
-        assert_eq!(shown, [(0, true, &[][..]), (1, false, &[8, 9][..])]);
+            windows.iter().map(|saved| (saved.window.id, saved.rank, saved.window.hollow, &*saved.merged)).collect();
+        assert_eq!(shown, [(0, 7, true, &[][..]), (1, 7, false, &[8, 9][..])]);
         assert_eq!((head.rows().unwrap(), head.row().unwrap()), (1, (10, 1, &b"row"[..])));
         head.end().unwrap();
         assert_eq!(
@@ -343,7 +353,7 @@ mod tests {
             step: "s".into(),
             worker: crate::data::ids::WorkerIndex(0),
             run_id: "run".into(),
-            env: crate::connectors::testing::env(),
+            env: crate::dataflow::env::real::env(),
             meter: Arc::default(),
         };
         let migrated = MigrateWindows(Arc::new(Doubles)).migrate(&cx, 3, &write([&[b"ab", b"c"], &[b""]])).unwrap();

@@ -58,7 +58,13 @@ impl Slots {
         slot
     }
 
-    /// Opens a window that an execution before had open, and that had become of sessions with the ids `merged`.
+    /// How many windows have been opened: what opens from now on does so later than this tells.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Opens a window that an execution before had open, and that other sessions had become part of, with the ids
+    /// `merged`.
     pub fn reopen(&mut self, window: Window, merged: Vec<i64>) -> u32 {
         // Those that open from now on opened later.
         self.opened = self.opened.max(window.opened);

@@ -6,7 +6,7 @@
 use super::super::clock::{Clock, KeyClock};
 use super::super::intake::due_of;
 use super::super::keys::Key;
-use super::super::queue::{Back, Kept};
+use super::super::queue::{Back, Kept, Queue};
 use super::super::saved::{Head, Saved, SavedKey, States, Writer};
 use super::super::slots::{NONE, Window};
 use super::super::stream::Timing;
@@ -15,13 +15,9 @@ use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::durable::Changes;
 use crate::dataflow::error::LogicError;
-use crate::operators::rows::RowRef;
-use crate::operators::states::{RowCodec, unreadable};
+use crate::operators::rows::{RowRef, SavedRows};
+use crate::operators::states::unreadable;
 use arrow::array::{Array, BinaryArray, BinaryBuilder, StringArray};
-use arrow::row::Rows as EncodedRows;
-
-/// Rows that are encoded together.
-const ENCODED: usize = 64 << 10;
 
 impl Machine {
     /// What became of the keys since the last call.
@@ -33,19 +29,21 @@ impl Machine {
         }
         let now = self.moment(now);
         let mut slots = Vec::new();
-        let mut rows = SavedRows::new(self);
+        let mut rows = WaitingRows::new(self.outputs.inputs);
         for &group in &live {
             let mut at = self.keys[group as usize].first;
             while at != NONE {
                 slots.push(at);
                 at = self.slots.get(at).next;
             }
-            rows.add(self, group);
+            if let Some(queue) = &self.queue {
+                rows.add(queue, group);
+            }
         }
-        let rows = rows.encode(self)?;
+        let encoded = rows.encode(self.queue.as_ref())?;
         let states = if slots.is_empty() { BinaryArray::new_null(0) } else { self.logic.save(&slots)? };
         let mut writer = Writer::default();
-        self.write(&live, (&slots, &states), rows, now, &mut writer);
+        self.write(&live, (&slots, &states), (&rows, &encoded), now, &mut writer);
         stale.sort_unstable();
         stale.dedup();
         stale.retain(|key| gone.binary_search(key).is_err() && self.groups.find(key).is_none());
@@ -72,12 +70,13 @@ impl Machine {
         &self,
         live: &[u32],
         (slots, states): (&[u32], &BinaryArray),
-        mut rows: EncodedByKey,
+        (rows, encoded): (&WaitingRows, &[SavedRows]),
         now: Moment,
         writer: &mut Writer,
     ) {
-        let mut done = 0;
-        for &group in live {
+        let (mut done, mut ranks) = (0, Vec::new());
+        let (mut times, mut encoded) = (rows.all.iter(), encoded.iter().map(SavedRows::iter).collect::<Vec<_>>());
+        for (number, &group) in live.iter().enumerate() {
             let key = &self.keys[group as usize];
             let of = done..done + slots[done..].iter().take_while(|slot| self.slots.get(**slot).key == group).count();
             done = of.end;
@@ -88,14 +87,30 @@ impl Machine {
                 forgotten: self.forgotten.next_id(self.groups.hash(group)),
             };
             writer.key(saved, of.len());
-            for at in of.clone() {
+            self.rank(&slots[of.clone()], &mut ranks);
+            for (at, &rank) in of.clone().zip(&ranks) {
                 let slot = slots[at];
-                writer.window(self.slots.get(slot), self.slots.merged(slot), states.is_valid(at));
+                writer.window(self.slots.get(slot), rank, self.slots.merged(slot), states.is_valid(at));
             }
-            rows.write_next(writer);
+            let count = rows.counts.get(number).copied().unwrap_or(0);
+            writer.rows(count);
+            for &(time, input) in times.by_ref().take(count) {
+                writer.row(time, input, encoded[input as usize].next().unwrap_or_default());
+            }
             writer.end_head();
             of.filter(|&at| states.is_valid(at)).for_each(|at| writer.state(states.value(at)));
             writer.end();
+        }
+    }
+
+    /// In what order some windows of a key opened, which matters to sessions only, into `ranks`.
+    fn rank(&self, slots: &[u32], ranks: &mut Vec<usize>) {
+        ranks.clear();
+        ranks.resize(slots.len(), 0);
+        if slots.len() > 1 && self.rules.windower.is_session() {
+            let mut order: Vec<usize> = (0..slots.len()).collect();
+            order.sort_unstable_by_key(|&at| self.slots.get(slots[at]).opened);
+            order.into_iter().enumerate().for_each(|(rank, at)| ranks[at] = rank);
         }
     }
 
@@ -118,16 +133,16 @@ impl Machine {
             false => self.groups.restore(&Keys::new(StringArray::from_iter_values(of_keys))),
         };
         self.make_room();
-        let mut loading = Loading::new(self)?;
+        let mut loading = Loading::new(self.queue.as_ref().map_or(0, |_| self.outputs.inputs));
         for (&group, (head, states)) in groups.iter().zip(saved) {
             self.load_key(group, head, states, now, &mut loading)?;
         }
-        self.logic.load(&loading.slots, &loading.states.finish())?;
+        if !loading.slots.is_empty() {
+            self.logic.load(&loading.slots, &loading.states.finish())?;
+        }
         if let Some(queue) = &mut self.queue {
-            for (input, (codec, (back, rows))) in loading.codecs.iter().zip(loading.rows).enumerate() {
-                if !back.is_empty() {
-                    queue.put_back(input, codec.decode(rows)?, &back);
-                }
+            for (input, (back, rows)) in loading.rows.iter().enumerate() {
+                queue.put_back(input, rows, back)?;
             }
         }
         if let Some(early) = &mut self.early {
@@ -162,10 +177,12 @@ impl Machine {
         }
         self.forgotten.restore(self.groups.hash(group), saved.forgotten, None);
         let (mut first, mut before) = (NONE, NONE);
+        let opened = self.slots.opened();
         for _ in 0..windows {
             let read = head.window()?;
             let is_dirty = read.window.dirty;
-            let window = Window { key: group, next: NONE, dirty: false, ..read.window };
+            let opened = opened + read.rank as u64;
+            let window = Window { key: group, next: NONE, opened, dirty: false, ..read.window };
             let slot = self.slots.reopen(window, read.merged);
             match before {
                 NONE => first = slot,
@@ -181,7 +198,9 @@ impl Machine {
                 loading.dirty.push(slot);
             }
         }
-        self.keys[group as usize] = Key { clock, seen: saved.seen, next_id: saved.next_id, first, ..Key::NEW };
+        let key = &mut self.keys[group as usize];
+        *key = Key::NEW;
+        (key.clock, key.seen, key.next_id, key.first) = (clock, saved.seen, saved.next_id, first);
         for _ in 0..head.rows()? {
             let (time, input, row) = head.row()?;
             let (Some(queue), Some((back, rows))) = (&mut self.queue, loading.rows.get_mut(input)) else {
@@ -195,62 +214,35 @@ impl Machine {
 }
 
 /// The rows that wait of keys that are saved.
-struct SavedRows {
+struct WaitingRows {
     /// By key, how many there are.
     counts: Vec<usize>,
-    /// In the order in which they are written: their times, inputs, and numbers among those of their input.
-    all: Vec<(i64, u32, usize)>,
+    /// In the order in which they are written: their times and inputs.
+    all: Vec<(i64, u32)>,
     by_input: Vec<Vec<RowRef>>,
     scratch: Vec<Kept>,
 }
 
-impl SavedRows {
-    fn new(machine: &Machine) -> Self {
-        let inputs = machine.queue.as_ref().map_or(0, |_| machine.outputs.inputs);
+impl WaitingRows {
+    fn new(inputs: usize) -> Self {
         let (counts, all, scratch) = Default::default();
-        SavedRows { counts, all, by_input: vec![Vec::new(); inputs], scratch }
+        WaitingRows { counts, all, by_input: vec![Vec::new(); inputs], scratch }
     }
 
     /// Adds those of a key.
-    fn add(&mut self, machine: &Machine, group: u32) {
-        if let Some(queue) = &machine.queue {
-            queue.waiting(group, &mut self.scratch);
-            for &Kept { time, input, row } in &self.scratch {
-                let rows = &mut self.by_input[input as usize];
-                self.all.push((time, input, rows.len()));
-                rows.push(row);
-            }
+    fn add(&mut self, queue: &Queue, group: u32) {
+        queue.waiting(group, &mut self.scratch);
+        for &Kept { time, input, row } in &self.scratch {
+            self.all.push((time, input));
+            self.by_input[input as usize].push(row);
         }
         self.counts.push(self.scratch.len());
     }
 
-    fn encode(self, machine: &Machine) -> Result<EncodedByKey, LogicError> {
-        let mut by_input = Vec::with_capacity(self.by_input.len());
-        if let Some(queue) = machine.queue.as_ref().filter(|_| !self.all.is_empty()) {
-            for (input, (codec, rows)) in queue.codecs()?.iter().zip(&self.by_input).enumerate() {
-                let encode = |rows: &[RowRef]| codec.encode(&queue.gather(input, rows)?);
-                by_input.push(rows.chunks(ENCODED).map(encode).collect::<Result<Vec<_>, _>>()?);
-            }
-        }
-        Ok(EncodedByKey { counts: self.counts.into_iter(), all: self.all.into_iter(), by_input })
-    }
-}
-
-/// The same, encoded.
-struct EncodedByKey {
-    counts: std::vec::IntoIter<usize>,
-    all: std::vec::IntoIter<(i64, u32, usize)>,
-    by_input: Vec<Vec<EncodedRows>>,
-}
-
-impl EncodedByKey {
-    /// Writes those of the next key.
-    fn write_next(&mut self, writer: &mut Writer) {
-        let count = self.counts.next().unwrap_or_default();
-        writer.rows(count);
-        for (time, input, at) in self.all.by_ref().take(count) {
-            writer.row(time, input, self.by_input[input as usize][at / ENCODED].row(at % ENCODED).data());
-        }
+    /// Encodes them, by input.
+    fn encode(&self, queue: Option<&Queue>) -> Result<Vec<SavedRows>, LogicError> {
+        let Some(queue) = queue.filter(|_| !self.all.is_empty()) else { return Ok(Vec::new()) };
+        self.by_input.iter().enumerate().map(|(input, rows)| queue.save(input, rows)).collect()
     }
 }
 
@@ -259,16 +251,13 @@ struct Loading<'a> {
     slots: Vec<u32>,
     states: BinaryBuilder,
     dirty: Vec<u32>,
-    /// By input; empty if no rows wait.
-    codecs: Vec<RowCodec>,
+    /// Rows that wait, by input; empty if none can.
     rows: Vec<(Vec<Back>, Vec<&'a [u8]>)>,
 }
 
 impl Loading<'_> {
-    fn new(machine: &Machine) -> Result<Self, LogicError> {
-        let codecs = machine.queue.as_ref().map_or_else(|| Ok(Vec::new()), |queue| queue.codecs())?;
-        let rows = codecs.iter().map(|_| Default::default()).collect();
+    fn new(inputs: usize) -> Self {
         let (slots, dirty) = Default::default();
-        Ok(Loading { slots, states: BinaryBuilder::new(), dirty, codecs, rows })
+        Loading { slots, states: BinaryBuilder::new(), dirty, rows: vec![Default::default(); inputs] }
     }
 }
