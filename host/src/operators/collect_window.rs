@@ -315,6 +315,13 @@ mod tests {
     use super::*;
     use crate::data::batch::Batch;
 
+    impl Items {
+        /// Those of a map that `collector` makes.
+        fn columns(&self) -> Option<(Vec<usize>, Vec<usize>)> {
+            matches!(self, Items::Maps(_)).then(|| (vec![0], vec![]))
+        }
+    }
+
     fn collector(distinct: Option<(Vec<usize>, Vec<usize>)>) -> Collector {
         let rows = table("n: int64", &[]).schema();
         let items = match distinct {
@@ -341,6 +348,12 @@ mod tests {
             for _ in 0..2 {
                 assert_eq!(given(windows.early(&[4], now).unwrap()), (vec!["n=1".into(), "n=3".into()], vec![4, 4]));
             }
+            let saved = windows.save(&[0, 4]).unwrap();
+            let mut next = collector(windows.items.columns());
+            next.load(&[1, 0], &saved).unwrap();
+            assert_eq!(given(next.early(&[0], now).unwrap()).0, ["n=1", "n=3"]);
+            next.merge(&[0], &[1], now).unwrap();
+            assert_eq!(given(next.close(&[0], now).unwrap()).0, all);
             windows.merge(&[4], &[0], now).unwrap();
             let count = all.len();
             assert_eq!(

@@ -170,6 +170,12 @@ mod tests {
                 windows.on_rows(0, &vec![0; from.len()], &rows, from, now).unwrap();
                 WindowLogic::merge(&mut windows, &[2], &[0], now).unwrap();
                 windows.on_rows(0, &[0], &rows, &[5], now).unwrap();
+                let saved = WindowLogic::save(&mut windows, &[0, 2]).unwrap();
+                let mut next = Extremes::new(&Rule::by(&rows.schema(), 0, wins));
+                WindowLogic::load(&mut next, &[7, 1], &saved).unwrap();
+                assert_eq!(show(&Batch::new(next.gather(&[1, 7]).unwrap())), [wanted, "v=NaN, t=f"]);
+                WindowLogic::merge(&mut next, &[1], &[7], now).unwrap();
+                assert_eq!(show(&Batch::new(next.gather(&[1]).unwrap())), [wanted], "NaN beats nothing");
                 let shown = |given: Given| show(&Batch::new(given.rows.unwrap().0));
                 assert_eq!(shown(windows.early(&[2], now).unwrap()), [wanted], "{into:?} {from:?} {wins:?}");
                 assert_eq!(shown(windows.close(&[2, 0], now).unwrap()), [wanted, "v=NaN, t=f"]);

@@ -185,3 +185,40 @@ impl WindowLogic for Runner {
         self.function.restore(&with_state, &BinaryArray::from_iter_values(states.iter().flatten()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Calls, show, table};
+    use super::*;
+    use crate::data::batch::Batch;
+
+    #[test]
+    fn windows_whose_state_was_discarded_are_saved_without_one() {
+        let calls = Calls {
+            on_row: |state, number, _| {
+                *state = Some(state.unwrap_or(0) + number).filter(|sum| *sum >= 0);
+                Ok(Vec::new())
+            },
+            on_eof: |state, (), _| Ok(state.iter().copied().collect()),
+            ..Calls::default()
+        };
+        let new = || Runner { function: calls.instance(), has_state: Vec::new() };
+        let now = Instant(0);
+        let rows = table("n: int64", &["1", "2", "-9", "4"]);
+        let mut before = new();
+        before.on_rows(0, &[3, 0, 1, 3], &rows, &[0, 1, 2, 3], now).unwrap();
+        let saved = before.save(&[3, 1, 0]).unwrap();
+        assert_eq!(saved.iter().map(|state| state.is_some()).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(before.save(&[1]).unwrap().null_count(), 1);
+        let mut after = new();
+        after.load(&[0, 1, 2], &saved).unwrap();
+        let closed = |logic: &mut Runner, slots: &[u32]| {
+            let (rows, of) = logic.close(slots, now).unwrap().rows.unwrap();
+            (show(&Batch::new(rows)), of)
+        };
+        after.on_rows(0, &[0], &rows, &[1], now).unwrap();
+        assert_eq!(closed(&mut after, &[0, 1, 2]), (vec!["value=7".into(), "value=2".into()], vec![0, 2]));
+        after.load(&[0, 1], &before.save(&[1, 3]).unwrap()).unwrap();
+        assert_eq!(closed(&mut after, &[0, 1]), (vec!["value=5".into()], vec![1]));
+    }
+}

@@ -4,6 +4,7 @@ mod crashes;
 mod machine;
 mod model;
 mod resume;
+mod stream;
 
 use super::args::{Late, Rules, With};
 use super::clock::{Clock, Stamp};
@@ -76,6 +77,15 @@ struct Bench {
 
 impl Bench {
     fn new(rules: Rules, inputs: usize) -> Bench {
+        let stamp = || Stamp::of_column(0, "t", &Type::Timestamp).unwrap().build_column();
+        let stampers = match rules.clock {
+            Clock::System => Vec::new(),
+            Clock::Event { .. } => (0..inputs).map(|_| stamp()).collect(),
+        };
+        Bench::of(rules, inputs, Timing::Read(stampers))
+    }
+
+    fn of(rules: Rules, inputs: usize, times: Timing) -> Bench {
         let clock = Arc::new(ScriptedClock::new(Instant(0)));
         let idle = Arc::new(IdleClock::new(clock.clone()));
         let part = idle.part();
@@ -91,13 +101,8 @@ impl Bench {
             inputs: inputs.len(),
             key: "k".into(),
         };
-        let stamp = || Stamp::of_column(0, "t", &Type::Timestamp).unwrap().build_column();
-        let stampers = match rules.clock {
-            Clock::System => Vec::new(),
-            Clock::Event { .. } => inputs.iter().map(|_| stamp()).collect(),
-        };
         let logic = Box::new(Concat(BTreeMap::new()));
-        let machine = Machine::new(rules, outputs, &inputs, Timing::Read(stampers), logic, idle);
+        let machine = Machine::new(rules, outputs, &inputs, times, logic, idle);
         Bench { machine, clock, part, out: Out::default() }
     }
 

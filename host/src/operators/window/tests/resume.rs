@@ -144,10 +144,12 @@ fn rows_that_wait_are_released_by_idle_time_after_a_crash() {
     let (mut all, mut store) = start(Rules { ordered: true, ..rules(TUMBLING, 5) }, 2);
     all.rows(0, &[("a", 4, "x"), ("a", 2, "y"), ("a", 4, "z")]).rows(1, &[("a", 4, "w"), ("a", 0, "!")]);
     all.epoch(&mut store);
-    assert_eq!(all.crash(&store, 2).take().down, ["a 0 ! ?..?"; 0]);
+    assert_eq!(all.crash(&store, 2).take(), Out::default());
     all.rows(0, &[("a", 4, "v")]);
     all.epoch(&mut store);
-    assert_eq!(all.crash(&store, 1).idle(100).take().down, ["a 0 !", "a 0 !yxzWv 0..10"][1..]);
+    assert_eq!(all.crash(&store, 1).idle(1).take().down, ["a 0 ! 0..10"]);
+    all.epoch(&mut store);
+    assert_eq!(all.crash(&store, 1).idle(100).take().down, ["a 0 !yxzWv 0..10"]);
 }
 
 #[test]
@@ -210,7 +212,10 @@ fn keys_that_are_forgotten_leave_the_store() {
 fn keys_of_a_group(count: usize) -> Vec<String> {
     let group = |key: &str| crate::data::key::group_of(hash(key));
     let wanted = group("a");
-    (0..).map(|number| format!("k{number}")).filter(|key| group(key) == wanted).take(count).collect()
+    let mut keys: Vec<String> =
+        (0..).map(|number| format!("k{number}")).filter(|key| group(key) == wanted).take(count).collect();
+    keys.sort_unstable();
+    keys
 }
 
 #[test]
