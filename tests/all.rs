@@ -22,6 +22,9 @@ mod memory;
 mod new;
 // A plugin in Python beside one in Rust.
 mod polyglot;
+// Flows that are kept, stopped and gone on with.
+#[cfg(unix)]
+mod recovery;
 // Projects outside of this workspace.
 mod project;
 // What other programs read of what was written.

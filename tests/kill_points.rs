@@ -29,7 +29,7 @@ key = "k"
 [[step]]
 name = "sums"
 op = "aggregate_running"
-aggregates = { sum = "sum(n)", rows = "count()" }
+aggregate = { sum = "sum(n)", rows = "count(*)" }
 
 [[step]]
 name = "lines"
