@@ -213,7 +213,7 @@ fn what_cannot_be_gone_on_from_is_refused() {
 fn two_executions_at_once_are_refused() {
     let flow = SUMS.replace(
         "file = \"in.jsonl\", chunk = \"64KiB\", schema = { k = \"string\", n = \"int64\" }",
-        "demo = \"random_metric\", interval = \"10ms\"",
+        "demo = \"random_metric\", metric = \"m\", interval = \"10ms\"",
     );
     let flow = flow.replace("key = \"k\"", "key = \"metric\"").replace("sum(n)", "sum(value)");
     let case = Case::new(&flow);
