@@ -1,5 +1,6 @@
 //! Runs flows in memory: rows in, rows out as text, functions as closures.
 
+mod crashes;
 mod functions;
 
 use super::OPERATORS;
@@ -24,6 +25,7 @@ use crate::spec;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use arrow::util::display::array_value_to_string;
+pub use crashes::{At, Input, Store, check_crashes};
 pub use functions::Calls;
 use functions::{Function, Functions};
 use std::collections::{BTreeMap, VecDeque};
