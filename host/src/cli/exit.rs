@@ -4,6 +4,7 @@ use super::Output;
 use crate::catalog::function::FunctionError;
 use crate::dataflow::error::Domain;
 use crate::diag::Diagnostics;
+use crate::recovery::error::Trouble;
 use crate::run::RunError;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -65,6 +66,11 @@ impl Failure {
             Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
             Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
             Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
+            Failure::Run(RunError::Store(error)) => match error.trouble {
+                Trouble::Refused | Trouble::Damaged => REFUSED,
+                Trouble::Busy => UNAVAILABLE,
+                Trouble::Io => IO,
+            },
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -126,6 +132,7 @@ impl Failure {
             Failure::Run(RunError::Recovery(error)) => {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
+            Failure::Run(RunError::Store(error)) => parts("recovery-refused", error, error.help.as_ref()),
             Failure::Run(error) => parts("run-failed", error, None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }

@@ -167,8 +167,9 @@ impl Place {
     }
 
     pub fn run_plan(&self, plan: Plan) -> Result<Report, RunError> {
-        let options = Options { workers: self.workers, epoch: Duration::from_secs(10), env: self.env.clone() };
-        Handle::new(&plan, &options).run(&Arc::new(plan), &options)
+        let options =
+            Options { workers: self.workers, epoch: Duration::from_secs(10), recovery: None, env: self.env.clone() };
+        Handle::new(&plan, &options)?.run(&Arc::new(plan), &options)
     }
 
     /// Runs a flow from a source to a sink.

@@ -34,9 +34,9 @@ impl Failed {
 /// Runs a test of a plan. Nothing comes back from one that passes.
 pub fn run(plan: &Plan, test: &Test, workers: usize, catalog: Catalog) -> Vec<Failed> {
     let (staged, captures) = stage(plan, test, catalog);
-    let options = Options { workers, epoch: EPOCH, env: scripted::env(test.now) };
+    let options = Options { workers, epoch: EPOCH, recovery: None, env: scripted::env(test.now) };
     let staged = Arc::new(staged);
-    let done = Handle::new(&staged, &options).run(&staged, &options);
+    let done = Handle::new(&staged, &options).and_then(|handle| handle.run(&staged, &options));
     let mut failed = Vec::new();
     match (done, &test.error) {
         (Ok(_), None) => {}
@@ -50,7 +50,7 @@ pub fn run(plan: &Plan, test: &Test, workers: usize, catalog: Catalog) -> Vec<Fa
             let notes = match &error {
                 RunError::Step(error) => error.error.notes.clone(),
                 RunError::Recovery(error) => error.notes.clone(),
-                RunError::Aborted | RunError::Start(_) => Vec::new(),
+                RunError::Store(_) | RunError::Aborted | RunError::Start(_) => Vec::new(),
             };
             failed.push(Failed::of_run(format!("the run failed: {error}"), notes.into_iter().chain(wanted).collect()));
         }
