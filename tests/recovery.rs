@@ -81,7 +81,7 @@ fn append(path: &Path, text: &str) {
 fn a_finished_flow_goes_on_with_more_input_and_any_number_of_workers() {
     let case = Case::new(SUMS);
     case.write("in.jsonl", &rows(&[("a", 1), ("b", 2), ("a", 3)]));
-    let first = "{\"k\":\"a\",\"sum\":1}\n{\"k\":\"b\",\"sum\":2}\n{\"k\":\"a\",\"sum\":4}\n";
+    let first = "{\"k\":\"a\",\"n\":1,\"sum\":1}\n{\"k\":\"b\",\"n\":2,\"sum\":2}\n{\"k\":\"a\",\"n\":3,\"sum\":4}\n";
     case.run("--recovery store").expect(0);
     assert_eq!(case.read("out.jsonl"), first);
     // Nothing new changes nothing.
@@ -89,7 +89,7 @@ fn a_finished_flow_goes_on_with_more_input_and_any_number_of_workers() {
     assert_eq!(case.read("out.jsonl"), first);
     append(&case.path("in.jsonl"), &rows(&[("b", 10)]));
     case.run("--recovery store -w 3").expect(0);
-    let second = format!("{first}{}", "{\"k\":\"b\",\"sum\":12}\n");
+    let second = format!("{first}{}", "{\"k\":\"b\",\"n\":10,\"sum\":12}\n");
     assert_eq!(case.read("out.jsonl"), second);
     append(&case.path("in.jsonl"), &rows(&[("a", 100), ("c", 5)]));
     case.run("--recovery store -w 2").expect(0);
@@ -98,7 +98,7 @@ fn a_finished_flow_goes_on_with_more_input_and_any_number_of_workers() {
     assert_eq!(lines.join("\n") + "\n", second);
     let mut added: Vec<&str> = added.iter().map(String::as_str).collect();
     added.sort_unstable();
-    assert_eq!(added, [r#"{"k":"a","sum":104}"#, r#"{"k":"c","sum":5}"#]);
+    assert_eq!(added, [r#"{"k":"a","n":100,"sum":104}"#, r#"{"k":"c","n":5,"sum":5}"#]);
     // No epoch began anew, and nothing is left of what was staged.
     assert!(crate::support::files_below(case.dir.path()).iter().all(|file| !file.starts_with('.')));
 }
@@ -199,7 +199,7 @@ fn what_cannot_be_gone_on_from_is_refused() {
     // An output that was changed.
     let output = case.read("out.jsonl");
     case.write("out.jsonl", "");
-    refused(74, "store", &["out.jsonl", "help:"]);
+    refused(78, "store", &["out.jsonl", "help:"]);
     case.write("out.jsonl", &output);
     // A part that is missing, and one from another time.
     std::fs::rename(case.path("store/part-3.sqlite3"), case.path("kept")).unwrap();

@@ -71,6 +71,8 @@ impl Failure {
                 Trouble::Busy => UNAVAILABLE,
                 Trouble::Io => IO,
             },
+            Failure::Run(RunError::Output(error)) if error.error.domain == Domain::Io => IO,
+            Failure::Run(RunError::Output(_)) => REFUSED,
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -126,7 +128,7 @@ impl Failure {
             Failure::Io { message, help } => parts("io", message, help.as_ref()),
             Failure::Flow { problems, .. } => parts("flow-refused", problems, None),
             Failure::Plugin(error) => parts("plugin-refused", &error.message, error.help.as_ref()),
-            Failure::Run(RunError::Step(error)) => {
+            Failure::Run(RunError::Step(error) | RunError::Output(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
             Failure::Run(RunError::Recovery(error)) => {

@@ -49,6 +49,9 @@ pub enum RunError {
     /// The recovery store is not one to go on from.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// An output is not what the store says: one of them is of another time.
+    #[error("{0}")]
+    Output(StepError),
     /// A test's source asked for a crash.
     #[error("aborted by the testing source")]
     Aborted,

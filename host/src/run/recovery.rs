@@ -8,6 +8,7 @@ use crate::data::ids::{PartitionId, StepId, WorkerIndex};
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
+use crate::dataflow::error::{LogicError, StepError};
 use crate::dataflow::hand_in::FLOW;
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
@@ -59,7 +60,7 @@ pub(super) fn resume(
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {
         let manifests = of_sink(store.load_sinks(&step.id).map_err(failed)?);
-        sink.verify(&manifests).map_err(|error| of_step(step, error))?;
+        sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
     }
     let resumed_from = store.resume().epoch;
     let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
@@ -73,7 +74,7 @@ pub(super) fn resume(
             env: env.clone(),
             meter: step.meter.clone(),
         };
-        sink.resume(&cx, &manifests).map_err(|error| of_step(step, error))?;
+        sink.resume(&cx, &manifests).map_err(|error| RunError::Step(of_step(step, error)))?;
         for manifest in manifests {
             recovery.committed(&step.id, &manifest.part, manifest.epoch);
         }
@@ -112,14 +113,10 @@ fn epochs_in(time: Duration, epoch: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(epoch.as_nanos().max(1))).unwrap_or(u64::MAX)
 }
 
-fn failed(error: crate::dataflow::error::LogicError) -> RunError {
+fn failed(error: LogicError) -> RunError {
     RunError::Recovery(Box::new(error))
 }
 
-fn of_step(step: &PlannedStep, error: crate::dataflow::error::LogicError) -> RunError {
-    RunError::Step(crate::dataflow::error::StepError {
-        step: step.id.clone(),
-        worker: WorkerIndex(0),
-        error: Box::new(error),
-    })
+fn of_step(step: &PlannedStep, error: LogicError) -> StepError {
+    StepError { step: step.id.clone(), worker: WorkerIndex(0), error: Box::new(error) }
 }
