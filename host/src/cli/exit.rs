@@ -71,7 +71,6 @@ impl Failure {
                 Trouble::Busy => UNAVAILABLE,
                 Trouble::Io => IO,
             },
-            Failure::Run(RunError::Output(error)) if error.error.domain == Domain::Io => IO,
             Failure::Run(RunError::Output(_)) => REFUSED,
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
