@@ -4,20 +4,24 @@ use super::alarms::Alarms;
 use super::event_time::{moment, timed};
 use super::groups::{Groups, OUTPUT_ROWS};
 use super::rows::{RowRef, Rows};
+use super::states::{Reader, States, changes, in_chunks, put_bytes, put_i64, put_len, put_time};
 use super::timeline::{Timed, Timeline};
 use super::ttl::Ttl;
 use super::window::{Clock, KeyClock, Moment, Stamp, Stamper, check_clock, check_forget_after};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::IdleClock;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Node, Spanned};
+use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +77,8 @@ clock = { event = "at", wait = "10s" }
         };
         let up = cx.up();
         let step = OrderStep { schema: up.schema.clone(), clock, stamp, forget_after };
-        let checked = Checked::new(step).down(up.clone()).port("late", up.clone());
+        let keeps = Keeps::new().ignoring(&["forget_after"]);
+        let checked = Checked::new(step).down(up.clone()).port("late", up.clone()).keeps(keeps);
         Ok(notes.into_iter().fold(checked, Checked::note))
     }
 }
@@ -228,6 +233,7 @@ impl Keyed for Orderer {
         let mut groups: Vec<u32> = std::iter::from_fn(|| self.alarms.pop(idle)).collect();
         groups.retain(|&group| self.waiting[group as usize].rows.first().is_some());
         self.groups.sort(&mut groups);
+        self.groups.touch(&groups);
         let due = self.due(&groups, moment(self.clock, now, &self.idle));
         self.give(&due, out)?;
         groups.iter().for_each(|&group| self.alarms.change(group));
@@ -237,6 +243,68 @@ impl Keyed for Orderer {
     fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         self.end(&self.groups.sorted(), out)
     }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        self.waiting.resize_with(self.waiting.len().max(self.groups.capacity()), Waiting::new);
+        self.alarms.resize(self.groups.capacity());
+        let moment = moment(self.clock, now, &self.idle);
+        let (mut ends, mut places, mut rows) = (Vec::with_capacity(groups.len()), Vec::new(), Vec::new());
+        for (at, &group) in groups.iter().enumerate() {
+            let mut state = Reader(states.value(at));
+            ends.push(state.time()?);
+            self.waiting[group as usize].clock = KeyClock::load(state.i64()?, moment);
+            for _ in 0..state.len()? {
+                places.push((group, state.i64()?));
+                rows.push(state.bytes()?);
+            }
+            state.end()?;
+            self.alarms.change(group);
+        }
+        for (&(group, time), row) in places.iter().zip(self.rows.load(&rows)?) {
+            self.waiting[group as usize].rows.insert(Timed { time, row, is_used: false });
+        }
+        self.forget.restore(&groups, ends, now);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, now: Instant) -> Result<Option<Changes>, LogicError> {
+        let moment = moment(self.clock, now, &self.idle);
+        let Orderer { groups, waiting, rows, forget, .. } = self;
+        changes(groups, |_, live| in_chunks(live, |live| save(waiting, rows, forget, moment, live)))
+    }
+}
+
+/// Encodes what is kept of some groups: when they are forgotten, their watermarks, and the times of their rows with the
+/// rows.
+fn save(
+    waiting: &[Waiting],
+    rows: &Rows,
+    forget: &Ttl,
+    now: Moment,
+    groups: &[u32],
+) -> Result<BinaryArray, LogicError> {
+    let refs = groups.iter().flat_map(|&group| waiting[group as usize].rows.iter());
+    let saved = rows.save(&refs.map(|timed| timed.row).collect::<Vec<_>>())?;
+    let (mut rows, mut states) = (saved.iter(), States::with_capacity(groups.len()));
+    for &group in groups {
+        let waiting = &waiting[group as usize];
+        states.push(|state| {
+            put_time(state, forget.end(group));
+            put_i64(state, waiting.clock.save(now));
+            put_len(state, waiting.rows.len());
+            for (timed, row) in waiting.rows.iter().zip(rows.by_ref()) {
+                put_i64(state, timed.time);
+                put_bytes(state, row);
+            }
+        })?;
+    }
+    Ok(states.finish())
 }
 
 #[cfg(test)]
