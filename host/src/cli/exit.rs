@@ -4,6 +4,7 @@ use super::Output;
 use crate::catalog::function::FunctionError;
 use crate::dataflow::error::Domain;
 use crate::diag::Diagnostics;
+use crate::recovery::error::Trouble;
 use crate::run::RunError;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -65,6 +66,12 @@ impl Failure {
             Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
             Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
             Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
+            Failure::Run(RunError::Store(error)) => match error.trouble {
+                Trouble::Refused | Trouble::Damaged => REFUSED,
+                Trouble::Busy => UNAVAILABLE,
+                Trouble::Io => IO,
+            },
+            Failure::Run(RunError::Output(_)) => REFUSED,
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -120,12 +127,13 @@ impl Failure {
             Failure::Io { message, help } => parts("io", message, help.as_ref()),
             Failure::Flow { problems, .. } => parts("flow-refused", problems, None),
             Failure::Plugin(error) => parts("plugin-refused", &error.message, error.help.as_ref()),
-            Failure::Run(RunError::Step(error)) => {
+            Failure::Run(RunError::Step(error) | RunError::Output(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
             Failure::Run(RunError::Recovery(error)) => {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
+            Failure::Run(RunError::Store(error)) => parts("recovery-refused", error, error.help.as_ref()),
             Failure::Run(error) => parts("run-failed", error, None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }

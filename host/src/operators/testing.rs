@@ -211,9 +211,9 @@ impl Bench {
     /// Runs a flow in surroundings.
     pub fn run_in(&self, steps: &str, workers: usize, env: Env) -> Ran {
         let (plan, sinks) = self.plan(steps).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let options = Options { workers, epoch: Duration::from_secs(10), env };
+        let options = Options { workers, epoch: Duration::from_secs(10), recovery: None, env };
         let plan = Arc::new(plan);
-        let report = Handle::new(&plan, &options).run(&plan, &options);
+        let report = Handle::new(&plan, &options).and_then(|handle| handle.run(&plan, &options));
         let sinks = std::mem::take(&mut *sinks.lock().unwrap());
         Ran { report, sinks }
     }
