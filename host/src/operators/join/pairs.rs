@@ -270,8 +270,8 @@ impl Pairs {
     /// # Errors
     /// It is something else.
     pub fn load(&mut self, groups: &[u32], states: &BinaryArray, now: [Moment; 2]) -> Result<(), LogicError> {
-        // By side, the group, the time and the use of each row, and its bytes.
-        let mut read: [(Vec<(u32, i64, bool)>, Vec<&[u8]>); 2] = Default::default();
+        // By side, the place of each row, and its bytes.
+        let mut read: [(Vec<Place>, Vec<&[u8]>); 2] = Default::default();
         for (index, &group) in groups.iter().enumerate() {
             let mut state = Reader(states.value(index));
             for (side, (places, rows)) in read.iter_mut().enumerate() {
@@ -323,6 +323,9 @@ impl Pairs {
         Ok(())
     }
 }
+
+/// The group and the time of a row, and whether it was in a pair.
+type Place = (u32, i64, bool);
 
 fn at(group: u32, side: usize) -> usize {
     2 * group as usize + side
