@@ -11,6 +11,7 @@ use arrow::array::{Array, AsArray, BinaryArray, StringArray};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What happens to logic, each in an epoch of its own.
+#[expect(clippy::large_enum_variant, reason = "a test has a handful")]
 #[derive(Clone)]
 pub enum Input {
     /// Rows of an input.
