@@ -1,12 +1,12 @@
 //! `aggregate_final`: counts, sums and the like of all rows of a key.
 
-use super::aggregate::{Aggregate, Aggregates, aggregate_doc, open, parse, schema, values_doc};
+use super::aggregate::{Aggregate, Aggregates, aggregate_doc, keeps, open, parse, schema, values_doc};
 use super::count_final::COMBINED_KEYS;
 use super::fold_final::{FoldStep, give_finished};
 use super::groups::{Groups, OUTPUT_ROWS};
 use super::states::changes;
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
+use crate::catalog::operator::{Checked, Operator, StreamType};
 use crate::data::batch::Batch;
 use crate::data::key::Keys;
 use crate::data::schema::{Type, schema_of};
@@ -75,7 +75,7 @@ aggregate = { orders = "count(*)", total = "sum(price)", dearest = "max(price)" 
             true => Checked::new(CombinedStep { aggregates, key }),
             false => Checked::new(FoldStep { open: open(aggregates), input: cx.up().schema.clone(), key }),
         };
-        Ok(checked.down(down).keeps(Keeps::new()))
+        Ok(checked.down(down).keeps(keeps()))
     }
 }
 
@@ -175,5 +175,52 @@ impl Keyed for Total {
     fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
         let Aggregated { groups, states, .. } = &mut self.keys;
         changes(groups, |_, live| states.save(live))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::aggregate::{Function, Of};
+    use super::super::testing::{check_crashes, emitted, in_turn, keyed};
+    use super::*;
+
+    #[test]
+    fn aggregates_survive_crashes() {
+        let of = |function, name: &str, ty: Type| {
+            let output = function_output(function, &ty);
+            Aggregate { name: name.to_owned(), of: Of::Column { function, index: 1, ty }, ty: output }
+        };
+        let aggregates = vec![
+            Aggregate { name: "rows".to_owned(), of: Of::Rows, ty: Type::Int64 },
+            of(Function::Sum, "sum", Type::Int64),
+            of(Function::Max, "max", Type::Int64),
+            of(Function::Last, "last", Type::Int64),
+        ];
+        let keys = || {
+            let (groups, found) = Default::default();
+            Aggregated { groups, found, states: Aggregates::new(&aggregates).unwrap() }
+        };
+        let batches: [&[&str]; 4] = [&["a,1", "b,", "a,5"], &["a,2"], &["c,7", "b,3"], &["a,"]];
+        // The first half gives everything away with each epoch.
+        let combined = batches.into_iter().flat_map(|batch| {
+            let mut first = Combine(keys());
+            emitted(|out| {
+                first.on_batch(0, keyed("k: string, n: int64", batch), Instant(0), out)?;
+                first.on_epoch(Epoch(1), out)
+            })
+        });
+        let inputs = in_turn(combined.map(|batch| (1, batch)).collect());
+        let (given, kept) = check_crashes(|| Total { keys: keys(), key: "k".into() }, &inputs);
+        let wanted = [
+            "0 a: rows=4, sum=8, max=5, last=2",
+            "0 b: rows=2, sum=3, max=3, last=3",
+            "0 c: rows=1, sum=7, max=7, last=7",
+        ];
+        assert_eq!(given[4], wanted);
+        assert_eq!((kept[3].len(), kept[4].len()), (3, 0));
+    }
+
+    fn function_output(function: Function, ty: &Type) -> Type {
+        function.output(ty).unwrap()
     }
 }

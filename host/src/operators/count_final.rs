@@ -197,3 +197,19 @@ impl Counts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_crashes, in_turn, keyed};
+    use super::*;
+
+    #[test]
+    fn counts_survive_crashes() {
+        let total = || Total { counts: Counts::default() };
+        let batches: [&[&str]; 3] = [&["1,a", "2,b", "3,a"], &["4,c", "5,b"], &["6,a"]];
+        let inputs = batches.into_iter().map(|batch| (1, keyed("count: int64, k: string", batch))).collect();
+        let (given, kept) = check_crashes(total, &in_turn(inputs));
+        assert_eq!(given[3], ["0 a: count=10", "0 b: count=7", "0 c: count=4"]);
+        assert_eq!((kept[1].len(), kept[2]["a"].len(), kept[3].len()), (3, 8, 0));
+    }
+}

@@ -139,3 +139,35 @@ impl Keyed for Extreme {
         changes(&mut self.groups, |_, live| in_chunks(live, |live| extremes.save(live)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_crashes, in_turn, keyed as rows};
+    use super::*;
+
+    #[test]
+    fn the_rows_that_stay_survive_crashes() {
+        let batches: [&[&str]; 5] = [
+            &["a,,first", "b,NaN,x", "c,2,x"],
+            &["a,,second", "b,NaN,y", "c,2,later"],
+            &["a,3,x", "c,9,y", "d,,"],
+            &["b,1,z", "c,9,later"],
+            &["b,-1,w", "a,3,later"],
+        ];
+        let schema = rows("k: string, v: float64, w: string", &[]).rows().schema();
+        for (wins, wanted) in [
+            (Ordering::Greater, ["a: k=a, v=3.0, w=x", "b: k=b, v=1.0, w=z", "c: k=c, v=9.0, w=y"]),
+            (Ordering::Less, ["a: k=a, v=3.0, w=x", "b: k=b, v=-1.0, w=w", "c: k=c, v=2.0, w=x"]),
+        ] {
+            let extreme = || {
+                let (rule, (groups, found)) = (Rule::by(&schema, 1, wins), Default::default());
+                Extreme { extremes: Extremes::new(&rule), rule, groups, found }
+            };
+            let batches = batches.into_iter().map(|batch| (1, rows("k: string, v: float64, w: string", batch)));
+            let (given, kept) = check_crashes(extreme, &in_turn(batches.collect()));
+            let wanted: Vec<String> = wanted.iter().map(|row| format!("0 {row}")).collect();
+            assert_eq!(given[5], [&wanted[..], &["0 d: k=d, v=null, w=null".to_owned()]].concat());
+            assert_eq!((kept[4].len(), kept[5].len()), (4, 0));
+        }
+    }
+}

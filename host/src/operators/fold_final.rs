@@ -223,3 +223,29 @@ fn rows_to_fold(batch: &Batch) -> Result<(Cow<'_, RecordBatch>, Option<&[u32]>),
         selection => (Cow::Borrowed(rows), selection),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_crashes, in_turn, keyed as rows, sum};
+    use super::*;
+
+    #[test]
+    fn folds_survive_crashes() {
+        let folder = || Folder {
+            fold: sum(),
+            key: "k".into(),
+            groups: Groups::default(),
+            found: Vec::new(),
+            folded: Vec::new(),
+        };
+        // A sum of 13 cannot be finished, and null cannot be folded.
+        let batches: [&[&str]; 4] = [&["1,a", ",c", "6,b"], &["2,a", ",a", "7,b"], &[",d", "5,c"], &["4,a"]];
+        let inputs = batches.into_iter().map(|batch| (1, rows("n: int64, k: string", batch))).collect();
+        let (given, kept) = check_crashes(folder, &in_turn(inputs));
+        assert_eq!(given[4].len(), 3);
+        assert_eq!(&given[4][..2], ["0 a: sum=7", "0 c: sum=5"]);
+        assert_eq!(kept[0].keys().collect::<Vec<_>>(), ["a", "b"], "of c no row could be folded");
+        assert_eq!(kept[3]["a"], 7_i64.to_le_bytes(), "states are as the function encodes them");
+        assert!(kept[4].is_empty());
+    }
+}

@@ -285,13 +285,8 @@ pub(super) struct EncodedRows {
 }
 
 impl EncodedRows {
-    /// The number of rows.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
     /// The bytes of a row.
-    pub fn row(&self, at: usize) -> &[u8] {
+    fn row(&self, at: usize) -> &[u8] {
         if at < self.rows.num_rows() { self.rows.row(at).data() } else { &[] }
     }
 
@@ -302,29 +297,4 @@ impl EncodedRows {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_name_live_keys_with_states_and_released_ones_without() {
-        let mut groups = Groups::default();
-        groups.track();
-        let mut found = Vec::new();
-        groups.intern(&Keys::new(StringArray::from(vec!["a", "b", "c"])), None, &mut found);
-        groups.release(&[1]);
-        let state = |groups: &mut Groups| {
-            let states = |_: &Groups, live: &[u32]| Ok(live.iter().map(|group| Some(group.to_le_bytes())).collect());
-            changes(groups, states).unwrap()
-        };
-        let Changes { keys, values } = state(&mut groups).unwrap();
-        assert_eq!(keys.values(), &StringArray::from(vec!["a", "c", "b"]));
-        assert_eq!(values.iter().map(|value| value.is_some()).collect::<Vec<_>>(), [true, true, false]);
-        assert!(state(&mut groups).is_none());
-        groups.restore(&Keys::new(StringArray::from(vec!["d"])));
-        assert!(state(&mut groups).is_none(), "what is restored has not changed");
-        groups.touch(&[2]);
-        groups.clear();
-        let Changes { keys, values } = state(&mut groups).unwrap();
-        assert_eq!((keys.values().len(), values.null_count()), (3, 3));
-    }
-}
+mod tests;

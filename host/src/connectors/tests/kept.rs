@@ -7,7 +7,7 @@ use crate::data::time::Epoch;
 use crate::dataflow::durable::Manifest;
 use crate::dataflow::env::Env;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Start};
+use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Staged, Start};
 use crate::dataflow::user_fn::InstanceCx;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -127,7 +127,10 @@ impl Execution<'_> {
                     continue;
                 }
                 match step!(part.writer.stage(Epoch(epoch))?) {
-                    Some(manifest) => staged.push(Manifest { part: name.clone(), epoch: Epoch(epoch), manifest }),
+                    Some(what) => {
+                        let manifest = step!(flushed(what)?);
+                        staged.push(Manifest { part: name.clone(), epoch: Epoch(epoch), manifest });
+                    }
                     None => assert!(!adopts, "orphans are taken over"),
                 }
             }
@@ -165,7 +168,9 @@ impl Execution<'_> {
             return Ok(None);
         }
         let (part, _) = opened.get_mut(&manifest.part).expect("who staged is open");
-        part.writer.commit(manifest.epoch, &manifest.manifest)?;
+        if let Some(flush) = part.writer.commit(manifest.epoch, &manifest.manifest)? {
+            flush()?;
+        }
         if fuel.burn().is_none() {
             return Ok(None);
         }
@@ -194,4 +199,10 @@ pub(super) fn write(part: &mut PartWriter, batch: &Batch) {
     part.encoder.encode(batch, &mut jobs).unwrap();
     part.encoder.on_epoch(&mut jobs).unwrap();
     jobs.into_iter().for_each(|job| drop(part.writer.run(job).unwrap()));
+}
+
+/// Waits for the disk, and gives the manifest that counts then.
+pub fn flushed(staged: Staged) -> Result<Vec<u8>, LogicError> {
+    staged.flush.map_or(Ok(()), |flush| flush())?;
+    Ok(staged.manifest)
 }

@@ -51,6 +51,8 @@ of their bytes. Their states stay, unless they are discarded.
 
 With `ttl`, a key whose last row came so long ago, by system time, loses its state, without a call.
 
+When a flow goes on from what a run before has kept, keys that waited to be woken are asked once more for when.
+
 Arguments: `fn`, the function; `config`, what it is configured with, over what the plugin has; `ttl`, a duration,
 without which states stay for ever.
 

@@ -1,13 +1,13 @@
 //! Crashes in the midst of logic's input: what comes out must be what comes out without them.
 
-use super::{given, show};
+use super::{given, show, table};
 use crate::data::batch::Batch;
 use crate::data::key::{self, Keys};
 use crate::data::time::{Epoch, Instant};
 use crate::dataflow::emit::{Emit, OnError};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::keyed::{Kept, Keyed};
-use arrow::array::{Array, BinaryArray, StringArray};
+use arrow::array::{Array, AsArray, BinaryArray, StringArray};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What happens to logic, each in an epoch of its own.
@@ -26,6 +26,24 @@ pub type At = (i64, Input);
 
 /// States by key, as a store has them.
 pub type Store = BTreeMap<String, Vec<u8>>;
+
+/// Rows whose key is the column `k`.
+pub fn keyed(columns: &str, rows: &[&str]) -> Batch {
+    let rows = table(columns, rows);
+    let keys = Keys::new(rows.column_by_name("k").unwrap().as_string().clone());
+    Batch::keyed(rows, keys)
+}
+
+/// Batches of the only input, each so long after the one before, and the end.
+pub fn in_turn(batches: Vec<(i64, Batch)>) -> Vec<At> {
+    let (mut inputs, mut now) = (Vec::new(), 0);
+    for (gap, batch) in batches {
+        now += gap;
+        inputs.push((now, if batch.num_rows() == 0 { Input::Time } else { Input::Rows(0, batch) }));
+    }
+    inputs.push((now, Input::End));
+    inputs
+}
 
 /// Checks that logic gives the same, call by call, wherever crashes cut its input and with however many workers it goes
 /// on, and that the store has the same in the end. Returns what it gives without crashes, as `port key: columns`, and
