@@ -267,9 +267,9 @@ impl WindowLogic for Collector {
     }
 
     fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
-        let Items::Lists { rows, lists } = &self.items else {
-            let Items::Maps(maps) = &self.items else { unreachable!("they are maps, or lists") };
-            return maps.save(slots);
+        let (rows, lists) = match &self.items {
+            Items::Lists { rows, lists } => (rows, lists),
+            Items::Maps(maps) => return maps.save(slots),
         };
         let list = |slot: u32| lists.get(slot as usize).map_or(&[][..], Vec::as_slice);
         let all: Vec<RowRef> = slots.iter().flat_map(|&slot| list(slot)).copied().collect();

@@ -83,10 +83,9 @@ impl Writer {
 
     /// Ends the head.
     pub fn end_head(&mut self) {
-        let (start, end) = (self.head + size_of::<u32>(), self.bytes.len());
-        let mut len = Vec::with_capacity(size_of::<u32>());
-        put_len(&mut len, end - start);
-        self.bytes[self.head..start].copy_from_slice(&len);
+        let start = self.head + size_of::<u32>();
+        let len = u32::try_from(self.bytes.len() - start).expect("a state is smaller than 4 GiB");
+        self.bytes[self.head..start].copy_from_slice(&len.to_le_bytes());
     }
 
     /// Writes what the logic keeps of a window.
@@ -227,6 +226,16 @@ impl<'a> States<'a> {
     /// It is cut short.
     pub fn next(&mut self) -> Result<Option<&'a [u8]>, LogicError> {
         if self.0.0.is_empty() { Ok(None) } else { self.0.bytes().map(Some) }
+    }
+}
+
+impl States<'_> {
+    /// Says that everything was read.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub fn end(self) -> Result<(), LogicError> {
+        self.0.end()
     }
 }
 

@@ -209,7 +209,8 @@ impl Machine {
             back.push(Back { key: group, time, count: queue.next_count() });
             rows.push(row);
         }
-        head.end()
+        head.end()?;
+        states.end()
     }
 }
 
