@@ -3,6 +3,7 @@
 mod events;
 mod kept;
 mod parquet;
+mod parquet_crash;
 mod text;
 mod text_crash;
 

@@ -39,7 +39,9 @@ pub(super) struct Execution<'a> {
 pub(super) struct Fuel(pub usize);
 
 impl Fuel {
-    pub const ENDLESS: Fuel = Fuel(usize::MAX);
+    pub fn endless() -> Fuel {
+        Fuel(usize::MAX)
+    }
 
     fn burn(&mut self) -> Option<()> {
         self.0 = self.0.checked_sub(1)?;
