@@ -1,7 +1,7 @@
 //! Small flows from a connector to a connector.
 
 mod events;
-mod kept;
+pub(super) mod kept;
 mod parquet;
 mod parquet_crash;
 mod text;

@@ -87,14 +87,6 @@ pub(super) fn verify(root: &Path, manifests: &[Manifest]) -> Result<(), LogicErr
     if manifests.is_empty() {
         return Ok(());
     }
-    for log in newest.values().flat_map(|state| &state.logs) {
-        let path = root.join(&log.name);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() >= log.length => {}
-            Ok(_) => return Err(unreadable(&path, "it is shorter than it was")),
-            Err(error) => return Err(unreadable(&path, &error.to_string())),
-        }
-    }
     let failed = |error| LogicError::new(Domain::Io, format!("cannot list {}: {error}", root.display()));
     let last = newest.values().filter_map(|state| execution_of(&state.run)).max();
     for path in matching(root, "**/*.parquet").map_err(failed)? {
@@ -111,6 +103,14 @@ pub(super) fn verify(root: &Path, manifests: &[Manifest]) -> Result<(), LogicErr
             let help = "go on from the newest copy of the store; or, if what came later is not wanted, remove the files \
                         of it";
             return Err(LogicError::new(Domain::Io, message).help(help));
+        }
+    }
+    for log in newest.values().flat_map(|state| &state.logs) {
+        let path = root.join(&log.name);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() >= log.length => {}
+            Ok(_) => return Err(unreadable(&path, "it is shorter than it was")),
+            Err(error) => return Err(unreadable(&path, &error.to_string())),
         }
     }
     Ok(())
