@@ -1,8 +1,9 @@
 //! `file`: one file of text.
 
 use super::args::read_both;
-use super::blocks::{BLOCK, BlockReader, Fill, position};
+use super::blocks::{BLOCK, BlockReader, Fill};
 use super::format::{SinkFormat, SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
+use super::identity::Place;
 use super::paths;
 use super::text_files::{TextFiles, followed};
 use super::text_kept::KeptWriter;
@@ -19,7 +20,6 @@ use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{Size, Spanned};
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The connector `file`.
@@ -46,7 +46,9 @@ impl Connector for FileConnector {
             "Reads or writes one file of text.
 
 Paths start from the flow's folder. As a source, the file is one partition, read in blocks by one worker; for more
-workers, see `dir`. As a sink, all rows go through one worker into one file. It is written under a temporary name beside
+workers, see `dir`. With recovery, an execution that goes on reads on where the one before stopped, also in a file that has
+grown since; one that was cut, replaced or changed before that place is refused, as is one whose last line had no end when
+it was read, and is longer now. A pipe is read on with whatever comes. As a sink, all rows go through one worker into one file. It is written under a temporary name beside
 it (`.NAME.RUN.part`) and gets its own when the first epoch closes or the input ends, in place of an older file; from then
 on only whole records are appended. If the flow fails before that, an older file stays as it was. Folders are made.
 
@@ -147,7 +149,7 @@ impl SourceParts for FileSource {
 /// Opens a file of text as a partition.
 ///
 /// # Errors
-/// It cannot be opened, or is shorter than the position.
+/// It cannot be opened, or is not the file of the position.
 pub(super) fn open(
     path: &Path,
     part: &PartitionId,
@@ -157,18 +159,15 @@ pub(super) fn open(
 ) -> Result<PartReader, LogicError> {
     let failed = |error| LogicError::io(format!("cannot read {part}"), &error);
     let mut file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    let start = position(at)?;
-    if start > 0 {
-        if metadata.len() < start {
-            let message = format!("{part} has {} bytes, and {start} of it were read before", metadata.len());
-            return Err(LogicError::user(message).help("it has been replaced; read it under another name"));
-        }
-        file.seek(SeekFrom::Start(start)).map_err(failed)?;
-    }
-    let fill = if metadata.is_file() { Fill::Block } else { Fill::Present };
-    let decoder = format.decoder((start > 0).then_some(path))?;
-    let reader = BlockReader::new(file, part.to_string(), format.framer(), fill, block, start);
+    let is_file = file.metadata().map_err(failed)?.is_file();
+    // A pipe cannot be read again; what comes now is new.
+    let place = match at.filter(|_| is_file) {
+        Some(at) => Place::resume(&mut file, part, at)?,
+        None => Place::default(),
+    };
+    let fill = if is_file { Fill::Block } else { Fill::Present };
+    let decoder = format.decoder((place.offset > 0).then_some(path))?;
+    let reader = BlockReader::new(file, part.to_string(), format.framer(), fill, block, place);
     Ok(PartReader { reader: Box::new(reader), decoder: Some(decoder) })
 }
 
@@ -271,10 +270,31 @@ mod tests {
                 assert_eq!(before + after, total);
             }
         }
-        std::fs::write(&path, "id,name\n").unwrap();
-        let Err(error) = open(&path, &"x".into(), &SourceFormat::Lines, 16, Some(&99_u64.to_le_bytes())) else {
-            panic!("a file that shrank cannot be read on")
+        let position = &read(&path, &SourceFormat::Lines, None)[3].1;
+        let refused = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let Err(error) = open(&path, &"x".into(), &SourceFormat::Lines, 16, Some(position)) else {
+                panic!("another file is not read on")
+            };
+            error.message
         };
-        assert_eq!(error.message, "x has 8 bytes, and 99 of it were read before");
+        assert_eq!(refused("id,name\n"), "x has 8 bytes, and 49 were read before: it was cut or replaced");
+        let other = format!("no,name\n{rows}");
+        assert_eq!(refused(&other), "x was replaced: its beginning is not what was read before");
+    }
+
+    #[test]
+    fn a_file_that_has_grown_is_read_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in.txt");
+        for (first, second) in [("1\n2\n", "3\n4\n"), ("1\n2", "\n3\n4"), ("", "1\n2\n3\n4\n")] {
+            std::fs::write(&path, first).unwrap();
+            let before = read(&path, &SourceFormat::Lines, None);
+            std::fs::write(&path, format!("{first}{second}")).unwrap();
+            let position = before.last().map(|(_, position)| position.as_slice());
+            let after = read(&path, &SourceFormat::Lines, position);
+            let rows: usize = before.iter().chain(&after).map(|(rows, _)| rows).sum();
+            assert_eq!(rows, 4, "{first:?} and {second:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One file or folder a connector, declared once.
 //!
 //! Those of text share what is not about their transport: `format` (how rows are written in text), `blocks` (reading
-//! whole records), `text_sink` and `staged` (writing files that are never seen half written), `text_kept` and
+//! whole records), `identity` (whether a file is still the one that was read), `text_sink` and `staged` (writing files that are never seen half written), `text_kept` and
 //! `text_files` (the same with recovery), `paths` (what is refused
 //! before the flow runs).
 
@@ -11,9 +11,11 @@ mod demo;
 mod dir;
 mod file;
 mod format;
+mod identity;
 mod parquet;
 mod paths;
 mod plugin;
+mod plugin_state;
 mod staged;
 mod stdio;
 pub mod testing;

@@ -3,6 +3,7 @@
 use super::args::read_both;
 use super::blocks::{BlockReader, Fill};
 use super::format::{SinkFormat, SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
+use super::identity::Place;
 use super::text_sink::TextEncode;
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
@@ -87,7 +88,7 @@ impl SourceParts for StdinSource {
         // It cannot be read again; what comes now is new.
         let framer = self.format.framer();
         let fill = if is_file() { Fill::Block } else { Fill::Present };
-        let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, fill, BLOCK, 0);
+        let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, fill, BLOCK, Place::default());
         Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
     }
 }

@@ -1,8 +1,9 @@
 //! Small flows from a connector to a connector.
 
 mod events;
-mod kept;
+pub(super) mod kept;
 mod parquet;
+mod parquet_crash;
 mod text;
 mod text_crash;
 

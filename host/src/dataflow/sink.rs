@@ -121,6 +121,9 @@ pub enum Job {
     Rows(Box<Batch>),
     /// Append to a file that has no final name yet, the first time making it. Files are numbered by the encoder.
     Append { file: u64, bytes: Vec<u8> },
+    /// With recovery: keep rows of a file that is not finished, so that another execution can go on with it; `about` is
+    /// what it has to know of the file. What the encoder makes of them is for `Append` as ever.
+    Keep { file: u64, about: String, bytes: Vec<u8> },
     /// Give a file its final name, relative to the sink's place.
     Finish { file: u64, name: String },
 }

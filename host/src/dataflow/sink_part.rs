@@ -420,6 +420,7 @@ fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, 
         }
         Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),
         Job::Finish { .. } => meter.finished_file(),
+        Job::Keep { .. } => {}
     }
     writer.run(job).map(|_| None)
 }

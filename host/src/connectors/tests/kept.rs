@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// What is durable.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Store {
+pub(in crate::connectors) struct Store {
     pub manifests: Vec<Manifest>,
     /// Epochs that are.
     pub epochs: u64,
@@ -23,7 +23,7 @@ pub(super) struct Store {
 }
 
 /// An execution of a flow with one sink.
-pub(super) struct Execution<'a> {
+pub(in crate::connectors) struct Execution<'a> {
     pub parts: &'a dyn SinkParts,
     /// The batches of each epoch, from the first one on.
     pub input: &'a [Vec<Batch>],
@@ -36,10 +36,12 @@ pub(super) struct Execution<'a> {
 }
 
 /// Counts down to a crash.
-pub(super) struct Fuel(pub usize);
+pub(in crate::connectors) struct Fuel(pub usize);
 
 impl Fuel {
-    pub const ENDLESS: Fuel = Fuel(usize::MAX);
+    pub fn endless() -> Fuel {
+        Fuel(usize::MAX)
+    }
 
     fn burn(&mut self) -> Option<()> {
         self.0 = self.0.checked_sub(1)?;
@@ -48,7 +50,7 @@ impl Fuel {
 }
 
 /// What an instance is told of an execution of a store.
-pub(super) fn cx(execution: u64, worker: usize, env: &Env) -> InstanceCx {
+pub(in crate::connectors) fn cx(execution: u64, worker: usize, env: &Env) -> InstanceCx {
     InstanceCx {
         step: "out".into(),
         worker: WorkerIndex(worker),
@@ -181,7 +183,12 @@ impl Execution<'_> {
 
 /// Runs until the end, however often it dies on the way, each time after `fuel` and a little more. Looks at the place
 /// after each death.
-pub(super) fn run_through(place: &Place, fuel: usize, execution: &Execution<'_>, look: &dyn Fn(&Place)) -> Store {
+pub(in crate::connectors) fn run_through(
+    place: &Place,
+    fuel: usize,
+    execution: &Execution<'_>,
+    look: &dyn Fn(&Place),
+) -> Store {
     let mut store = Store::default();
     for more in 0.. {
         let done = execution.run(&mut store, &mut Fuel(fuel + 3 * more)).unwrap();
@@ -194,7 +201,7 @@ pub(super) fn run_through(place: &Place, fuel: usize, execution: &Execution<'_>,
 }
 
 /// The jobs of a batch in one epoch.
-pub(super) fn write(part: &mut PartWriter, batch: &Batch) {
+pub(in crate::connectors) fn write(part: &mut PartWriter, batch: &Batch) {
     let mut jobs: Vec<Job> = Vec::new();
     part.encoder.encode(batch, &mut jobs).unwrap();
     part.encoder.on_epoch(&mut jobs).unwrap();

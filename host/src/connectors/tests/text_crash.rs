@@ -75,8 +75,8 @@ fn an_input_without_rows_makes_the_file_that_it_makes_without_recovery() {
             // The input has grown since.
             let longer = [vec![], vec![], vec![batch(&["a"])], vec![batch(&["b"])]];
             let mut store = Store::default();
-            execution(&place, &*parts, &longer[..2]).run(&mut store, &mut Fuel::ENDLESS).unwrap();
-            execution(&place, &*parts, &longer).run(&mut store, &mut Fuel::ENDLESS).unwrap();
+            execution(&place, &*parts, &longer[..2]).run(&mut store, &mut Fuel::endless()).unwrap();
+            execution(&place, &*parts, &longer).run(&mut store, &mut Fuel::endless()).unwrap();
             assert_eq!(place.read("o.csv"), format!("{wanted}a\nb\n"));
         }
     }
@@ -90,7 +90,7 @@ fn a_flow_that_is_stopped_before_any_row_leaves_the_old_file() {
     let stopped = [vec![]];
     let run = Execution { ends: false, ..execution(&place, &*parts, &stopped) };
     let mut store = Store::default();
-    run.run(&mut store, &mut Fuel::ENDLESS).unwrap();
+    run.run(&mut store, &mut Fuel::endless()).unwrap();
     assert_eq!((place.read("o.csv").as_str(), store.manifests.len()), ("old\n", 0));
     assert_eq!(place.files(), ["o.csv"]);
 }
@@ -256,6 +256,6 @@ fn a_device_gets_rows_at_once() {
     let parts = place.sink("{ file = \"/dev/null\" }", &up());
     let input = input();
     let mut store = Store::default();
-    execution(&place, &*parts, &input).run(&mut store, &mut Fuel::ENDLESS).unwrap();
+    execution(&place, &*parts, &input).run(&mut store, &mut Fuel::endless()).unwrap();
     assert!(store.manifests.is_empty());
 }
