@@ -10,7 +10,7 @@ mod demo;
 mod dir;
 mod file;
 mod format;
-mod parquet;
+pub(crate) mod parquet;
 mod paths;
 mod plugin;
 mod staged;

@@ -6,6 +6,7 @@
 //! sink     the arguments, and bytes -> files
 //! split    rows -> rows of equal values
 //! hive     values <-> folders
+//! table    files that commands write
 //! ```
 
 mod encode;
@@ -13,6 +14,7 @@ mod hive;
 mod sink;
 mod source;
 mod split;
+pub(crate) mod table;
 
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
