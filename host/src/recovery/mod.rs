@@ -27,7 +27,7 @@ pub mod savepoint;
 pub mod sqlite;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod writer;

@@ -9,6 +9,7 @@ use super::error::{StoreError, Trouble};
 use super::look::{open_parts, time_text};
 use super::part::PartStore;
 use super::resume::{file_name, judge};
+use super::sqlite::SqlitePart;
 use super::store::find;
 use crate::dataflow::env::Env;
 use serde_json::{Value, json};
@@ -159,20 +160,25 @@ pub fn make(folder: &Path, to: &Path, env: &Env) -> Result<Manifest, StoreError>
         fs::remove_dir_all(&new).map_err(|error| io(&new, &error))?;
     }
     fs::create_dir_all(&new).map_err(|error| io(&new, &error))?;
-    for part in &parts {
+    copy_into(&new, &parts, &mut manifest).inspect_err(|_| drop(fs::remove_dir_all(&new)))?;
+    fs::rename(&new, to).map_err(|error| io(to, &error))?;
+    sync(parent)?;
+    Ok(manifest)
+}
+
+/// Copies parts, with the manifest, into a folder; all is on disk when this returns.
+fn copy_into(folder: &Path, parts: &[SqlitePart], manifest: &mut Manifest) -> Result<(), StoreError> {
+    for part in parts {
         let file = file_name(part.catalogue().identity.part);
-        let path = new.join(&file);
+        let path = folder.join(&file);
         part.copy_to(&path)?;
         sync(&path)?;
         manifest.files.insert(file, hash(&path)?);
     }
-    let path = new.join(MANIFEST);
-    fs::write(&path, format!("{:#}\n", manifest.to_json())).map_err(|error| io(&path, &error))?;
+    let path = folder.join(MANIFEST);
+    fs::write(&path, format!("{:#}\n", manifest.to_json())).map_err(|error| StoreError::io(path.display(), &error))?;
     sync(&path)?;
-    sync(&new)?;
-    fs::rename(&new, to).map_err(|error| io(to, &error))?;
-    sync(parent)?;
-    Ok(manifest)
+    sync(folder)
 }
 
 /// Makes the store of a savepoint in a folder that has none. What was cut short is made anew by the same call.

@@ -79,6 +79,10 @@ impl SqlitePart {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file = name(path);
         check_file(path, &file)?;
+        if look::is_protected(path) {
+            let help = "a flow writes its store: take the protection away, or give the flow a copy that it may write";
+            return Err(StoreError::new(Trouble::Io, &file, "it is read-only, or its folder is").help(help));
+        }
         let connection = connect(path).map_err(|error| from_sqlite(&file, &error))?;
         check_kind(&connection, &file)?;
         let catalogue = read_catalogue(&connection, &file)?;

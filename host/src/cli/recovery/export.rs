@@ -4,7 +4,8 @@ use super::{Print, find, open, to_base64};
 use crate::cli::Output;
 use crate::cli::exit::Failure;
 use crate::connectors::parquet::table::TableWriter;
-use crate::recovery::look::State;
+use crate::data::ids::StepId;
+use crate::recovery::look::{State, View};
 use arrow::array::{ArrayRef, BinaryBuilder, Int64Builder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::json;
@@ -53,21 +54,27 @@ pub fn export(folder: &Path, args: &Args, output: Output, print: Print<'_>) -> R
     let mut new = args.to.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let mut file = if is_parquet { to_parquet(&new)? } else { to_lines(&new)? };
-    let mut rows = 0_u64;
-    for step in &steps {
-        view.states(step, None, &mut |state| {
-            rows += 1;
-            file.write(&step.0, &state)
-        })?;
-    }
-    file.end()?;
+    let file = if is_parquet { to_parquet(&new)? } else { to_lines(&new)? };
+    let rows = write(&view, &steps, file).inspect_err(|_| drop(std::fs::remove_file(&new)))?;
     std::fs::rename(&new, &args.to).map_err(|error| Failure::io(&args.to, &error))?;
     if output.is_json() {
         let json = json!({ "path": args.to.display().to_string(), "rows": rows, "epoch": view.epoch().0 });
         return print(&format!("{json:#}\n"));
     }
     print(&format!("{rows} states at the end of epoch {}: {}\n", view.epoch(), args.to.display()))
+}
+
+/// Writes the states of some steps; returns how many there were.
+fn write(view: &View, steps: &[StepId], mut file: Box<dyn Target>) -> Result<u64, Failure> {
+    let mut rows = 0;
+    for step in steps {
+        view.states(step, None, &mut |state| {
+            rows += 1;
+            file.write(&step.0, &state)
+        })?;
+    }
+    file.end()?;
+    Ok(rows)
 }
 
 /// A file that states are written to.

@@ -31,9 +31,11 @@ impl SqlitePart {
     /// The part cannot be read, or the file cannot be written.
     pub fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         let copied = || {
-            // SQLite attaches the new file; nothing else can be attached by what is in a store.
+            // For SQLite, the new file is attached to the part, and written.
             self.connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+            self.connection.pragma_update(None, "query_only", false)?;
             let copied = self.connection.execute("VACUUM INTO ?1", [path.to_string_lossy()]);
+            self.connection.pragma_update(None, "query_only", true)?;
             self.connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
             copied?;
             let copy = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -85,7 +87,7 @@ fn connect_unlocked(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Whether nobody may write the file or its folder, by what is written on them.
-fn is_protected(path: &Path) -> bool {
+pub(super) fn is_protected(path: &Path) -> bool {
     let is_protected = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().readonly());
     is_protected(path) || path.parent().is_some_and(is_protected)
 }

@@ -3,6 +3,7 @@
 
 use crate::recovery::error::StoreError;
 use crate::recovery::look::{Kept, State, View, printable, time_text};
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
@@ -50,9 +51,15 @@ pub fn query(
     let connection = Connection::open_in_memory().map_err(wrong)?;
     connection.execute_batch(TABLES).map_err(wrong)?;
     // A query that is wrong is refused before the store is read.
-    if !connection.prepare(sql).map_err(wrong)?.readonly() {
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0).map_err(wrong)?;
+    let prepared = connection.prepare(sql).map_err(wrong)?;
+    if !prepared.readonly() {
         return Err(QueryError::Sql("the query would change something; only SELECT is allowed".to_owned()));
     }
+    if prepared.column_count() == 0 {
+        return Err(QueryError::Sql("the query has no result".to_owned()));
+    }
+    drop(prepared);
     let names = sql.to_lowercase();
     fill(&connection, view, &|table| names.contains(table))?;
     connection.pragma_update(None, "query_only", true).map_err(wrong)?;

@@ -4,7 +4,9 @@ mod crashes;
 mod failures;
 mod files;
 mod flips;
+mod looks;
 mod refusals;
+mod savepoints;
 
 use super::block;
 use super::catalogue::{Execution, Layer, PositionRow, Role};
