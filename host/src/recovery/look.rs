@@ -256,6 +256,11 @@ impl View {
         Ok(size)
     }
 
+    #[cfg(test)]
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
     fn positions(&self, step: &StepId, role: Role) -> Vec<PositionRow> {
         let Some(number) = self.number_of(step) else { return Vec::new() };
         let is_asked =

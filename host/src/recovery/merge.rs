@@ -43,20 +43,30 @@ impl<E> Merge<'_, E> {
     /// A block cannot be read; or `each` failed.
     pub fn run(self, each: &mut dyn FnMut(Merged) -> Result<(), E>) -> Result<(), E> {
         let Merge { blocks, groups, keeps_discarded, open } = self;
-        let mut closed: Vec<(usize, BlockRow)> = blocks.into_iter().enumerate().collect();
-        closed.retain(|(_, block)| block.groups.0 < groups.end && block.groups.1 >= groups.start);
-        closed.sort_by_key(|&(age, ref block)| (block.groups.0, age));
+        // Blocks with the first group that they can have rows of.
+        let mut closed: Vec<(u64, usize, BlockRow)> = Vec::new();
+        for (age, block) in blocks.into_iter().enumerate() {
+            if block.groups.0 < groups.end && block.groups.1 >= groups.start {
+                closed.push((block.groups.0.max(groups.start), age, block));
+            }
+        }
+        closed.sort_by_key(|&(start, age, _)| (start, age));
         let mut closed = VecDeque::from(closed);
         let mut cursors: Vec<Cursor> = Vec::new();
         let mut out = Output::new(keeps_discarded);
         loop {
             let group = cursors.iter().map(|cursor| group_of(cursor.hash())).min();
-            let group = group.or_else(|| closed.front().map(|(_, block)| block.groups.0));
+            let group = group.or_else(|| closed.front().map(|&(start, ..)| start));
             let Some(group) = group else { break };
-            while let Some((age, block)) = closed.pop_front_if(|(_, block)| block.groups.0 <= group) {
+            let before = closed.len();
+            while let Some((_, age, block)) = closed.pop_front_if(|&mut (start, ..)| start <= group) {
                 cursors.extend(Cursor::new(age, open(&block)?, &groups));
             }
-            let limit = closed.front().map_or(u64::MAX, |(_, block)| block.groups.0 << 54);
+            if closed.len() < before {
+                // Those that were opened may begin later than they could, behind others that are closed.
+                continue;
+            }
+            let limit = closed.front().map_or(u64::MAX, |&(start, ..)| start << 54);
             step(&mut cursors, limit, &mut out, each)?;
         }
         out.flush(each)

@@ -4,6 +4,7 @@ use super::super::error::{StoreError, Trouble};
 use super::super::look::{State, View};
 use super::flips::{copy, write};
 use super::*;
+use crate::data::key::groups_of;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -55,6 +56,23 @@ fn a_store_can_be_looked_at_as_of_every_epoch_from_its_floor_on() {
     for epoch in [5, 10] {
         let error = View::open(folder.path()).unwrap().at(Epoch(epoch)).err().unwrap();
         assert_eq!(error.help.as_deref(), Some("those of epochs 6 to 9 are"));
+    }
+}
+
+#[test]
+fn any_number_of_workers_loads_every_key_once() {
+    let folder = TempDir::new().unwrap();
+    let (history, parts) = write(folder.path());
+    drop(parts);
+    let view = View::open(folder.path()).unwrap();
+    for workers in [1, 2, 3, 5, 7, 64, 100, 1024] {
+        let mut all = States::new();
+        for worker in 0..workers {
+            for (key, value) in load(view.shelf(), groups_of(worker, workers)).unwrap() {
+                assert_eq!(all.insert(key.clone(), value), None, "{key} came twice for {workers} workers");
+            }
+        }
+        assert!(all == history[9], "{workers} workers");
     }
 }
 

@@ -7,6 +7,7 @@ mod flips;
 mod looks;
 mod refusals;
 mod savepoints;
+mod wrong_files;
 
 use super::block;
 use super::catalogue::{Execution, Layer, PositionRow, Role};

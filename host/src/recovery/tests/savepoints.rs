@@ -91,27 +91,48 @@ fn savepoints_that_are_not_whole_and_folders_that_are_not_free_are_refused() {
                 Damaged: recovery store, STORE/savepoints/s/part-1.sqlite3: it is not as it was made: its hash is another
                 help: use another savepoint, or a copy of this one"#]],
         ),
-        (|savepoint, _| fs::remove_file(savepoint.join("part-0.sqlite3")).unwrap(), expect![[r#"
+        (
+            |savepoint, _| fs::remove_file(savepoint.join("part-0.sqlite3")).unwrap(),
+            expect![[r#"
             Damaged: recovery store, STORE/savepoints/s/part-0.sqlite3: it is missing
-            help: use another savepoint, or a copy of this one"#]]),
-        (|savepoint, _| fs::remove_file(savepoint.join("manifest.json")).unwrap(), expect![[r#"
+            help: use another savepoint, or a copy of this one"#]],
+        ),
+        (
+            |savepoint, _| fs::remove_file(savepoint.join("manifest.json")).unwrap(),
+            expect![[r#"
             Refused: recovery store, STORE/savepoints/s/manifest.json: there is no savepoint here
-            help: give the folder of a savepoint, made by "wxhost recovery savepoint""#]]),
-        (|savepoint, _| fs::write(savepoint.join("manifest.json"), "{").unwrap(), expect![[r#"
+            help: give the folder of a savepoint, made by "wxhost recovery savepoint""#]],
+        ),
+        (
+            |savepoint, _| fs::write(savepoint.join("manifest.json"), "{").unwrap(),
+            expect![[r#"
             Damaged: recovery store, STORE/savepoints/s/manifest.json: it is not a manifest
-            help: use another savepoint, or a copy of this one"#]]),
-        (|savepoint, _| fs::write(savepoint.join("manifest.json"), "{\"version\": 2}").unwrap(), expect![[r#"
+            help: use another savepoint, or a copy of this one"#]],
+        ),
+        (
+            |savepoint, _| fs::write(savepoint.join("manifest.json"), "{\"version\": 2}").unwrap(),
+            expect![[r#"
             Refused: recovery store, STORE/savepoints/s/manifest.json: it is of version 2, and this program reads version 1
-            help: use the version of wxhost that wrote it"#]]),
-        (|_, folder| run_sample(folder, 1..=2), expect![[r#"
+            help: use the version of wxhost that wrote it"#]],
+        ),
+        (
+            |_, folder| run_sample(folder, 1..=2),
+            expect![[r#"
             Refused: recovery store, NEW: there is a store in this folder
-            help: to go on from that store, run without a savepoint; else give a new folder"#]]),
-        (|_, folder| fs::write(folder.join("part-7.sqlite3"), "x").unwrap(), expect![[r#"
+            help: to go on from that store, run without a savepoint; else give a new folder"#]],
+        ),
+        (
+            |_, folder| fs::write(folder.join("part-7.sqlite3"), "x").unwrap(),
+            expect![[r#"
             Refused: recovery store, NEW: part-7.sqlite3 is there already
-            help: to go on from that store, run without a savepoint; else give a new folder"#]]),
-        (|_, folder| fs::write(folder.join("part-1.sqlite3-wal"), "x").unwrap(), expect![[r#"
+            help: to go on from that store, run without a savepoint; else give a new folder"#]],
+        ),
+        (
+            |_, folder| fs::write(folder.join("part-1.sqlite3-wal"), "x").unwrap(),
+            expect![[r#"
             Refused: recovery store, NEW: part-1.sqlite3-wal is left of another store
-            help: to go on from that store, run without a savepoint; else give a new folder"#]]),
+            help: to go on from that store, run without a savepoint; else give a new folder"#]],
+        ),
     ];
     for (change, expect) in cases {
         let ((folder, savepoint), other) = (store(), TempDir::new().unwrap());

@@ -171,7 +171,7 @@ fn sql_that_is_wrong_or_would_write_is_refused_in_the_words_of_sqlite() {
         (&format!("ATTACH '{target}' AS x"), "the query has no result"),
         (&format!("VACUUM INTO '{target}'"), "the query would change something; only SELECT is allowed"),
         ("SELECT load_extension('x')", "not authorized"),
-        ("-- nothing", "the query has no result"),
+        ("/* nothing */", "the query has no result"),
     ] {
         let said = say(folder.path(), &["sql", query], TEXT);
         assert!(
