@@ -64,7 +64,7 @@ pub fn query(
     fill(&connection, view, &|table| names.contains(table))?;
     connection.pragma_update(None, "query_only", true).map_err(wrong)?;
     let mut statement = connection.prepare(sql).map_err(wrong)?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     columns(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut rows = statement.query([]).map_err(wrong)?;
     while let Some(row) = rows.next().map_err(wrong)? {

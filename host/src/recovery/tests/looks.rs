@@ -49,8 +49,8 @@ fn a_store_can_be_looked_at_as_of_every_epoch_from_its_floor_on() {
         let states = states(&view);
         for (key, &(changed, _)) in &states {
             let key: u64 = key.trim_start_matches("key ").parse().unwrap();
-            assert!(changed <= epoch && (changed <= 6 || (key + changed) % 4 == 0), "{key} {changed}");
-            assert!(!(7..=epoch).any(|later| later > changed && (key + later) % 4 == 0), "{key} {changed}");
+            assert!(changed <= epoch && (changed <= 6 || (key + changed).is_multiple_of(4)), "{key} {changed}");
+            assert!(!(7..=epoch).any(|later| later > changed && (key + later).is_multiple_of(4)), "{key} {changed}");
         }
     }
     for epoch in [5, 10] {
