@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "spec",
             "catalog",
             "dataflow",
+            "formats",
             "recovery",
             "plugin",
             "operators",
@@ -52,7 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // A project in another language than Rust says in TOML how it is built.
     ("toml", &["spec/", "plugin/project.rs"]),
     ("timely", &["dataflow/", "run/"]),
-    ("rusqlite", &["recovery/sqlite.rs"]),
+    ("rusqlite", &["recovery/sqlite"]),
     ("crc32c", &["recovery/catalogue.rs"]),
     ("wasmtime", &["plugin/"]),
     ("wasmtime_wasi", &["plugin/"]),
