@@ -5,7 +5,7 @@ use super::catalogue::{BlockRow, Catalogue};
 use super::compact::damaged;
 use super::error::{StoreError, Trouble};
 use super::part::PartStore;
-use super::resume::resume;
+use super::resume::find_epoch;
 use super::sqlite::SqlitePart;
 use super::store::find;
 use crate::data::time::Epoch;
@@ -47,9 +47,8 @@ pub fn check(folder: &Path) -> Result<Findings, StoreError> {
     }
     if findings.problems.is_empty() {
         let catalogues: Vec<&Catalogue> = parts.iter().map(PartStore::catalogue).collect();
-        let steps: Vec<_> = catalogues.iter().flat_map(|part| part.steps.values().cloned()).collect();
-        match resume(&catalogues, &catalogues[0].identity.flow, &steps) {
-            Ok(resume) => findings.resume = Some(resume.epoch),
+        match find_epoch(&catalogues, &catalogues[0].identity.flow) {
+            Ok(epoch) => findings.resume = Some(epoch),
             Err(error) => findings.problems.push(error),
         }
     }

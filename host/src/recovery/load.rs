@@ -36,6 +36,7 @@ impl Shelf {
         each: &mut dyn FnMut(Keys, BinaryArray) -> Result<(), LogicError>,
     ) -> Result<(), LogicError> {
         let number = self.number_of(step)?;
+        let number = self.resume.compared.loads.get(&number).copied().unwrap_or(number);
         for slice in (0..SLICES).filter(|&slice| overlaps(slice, &groups)) {
             let part = &self.parts[self.part_of(slice)];
             let blocks = lock(part).catalogue().blocks_of(number, slice, self.resume.epoch);
@@ -91,7 +92,7 @@ impl Shelf {
     /// # Errors
     /// The step is not one of those that the store was opened for.
     pub fn number_of(&self, step: &StepId) -> Result<StepNumber, LogicError> {
-        let number = self.resume.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number);
+        let number = self.resume.compared.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number);
         number.ok_or_else(|| LogicError::internal(format!("step \"{step}\" is not one of those that keep something")))
     }
 

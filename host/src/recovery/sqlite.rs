@@ -81,6 +81,18 @@ impl SqlitePart {
         Ok(SqlitePart { connection, catalogue, logged: 0 })
     }
 
+    /// Opens a part to look at it: nothing is written, not even what the log has into the file.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn look(path: &Path) -> Result<Self, StoreError> {
+        let part = Self::open(path)?;
+        let config = part.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let only = config.and_then(|_| part.connection.pragma_update(None, "query_only", true));
+        only.map_err(|error| from_sqlite(&part.catalogue.file, &error))?;
+        Ok(part)
+    }
+
     fn write(&mut self, t: &Transaction) -> rusqlite::Result<bool> {
         // Takes the write lock at once: who reads first and then writes may find another writer between.
         let transaction = rusqlite::Transaction::new(&mut self.connection, rusqlite::TransactionBehavior::Immediate)?;
@@ -90,6 +102,7 @@ impl SqlitePart {
         }
         for (sql, ids) in [
             ("DELETE FROM executions WHERE x = ?1", t.removed_executions.iter().map(|x| x.cast_signed()).collect()),
+            ("DELETE FROM steps WHERE step = ?1", t.removed_steps.clone()),
             ("DELETE FROM epochs WHERE epoch = ?1", t.removed_sealed.iter().map(|e| e.0.cast_signed()).collect()),
             ("DELETE FROM bases WHERE id = ?1", ids(&t.removed_blocks, Layer::Base)),
             ("DELETE FROM deltas WHERE id = ?1", ids(&t.removed_blocks, Layer::Delta)),

@@ -2,14 +2,16 @@
 
 use super::catalogue::{BlockRow, Catalogue, Identity, Layer, Step};
 use super::compact::damaged;
+use super::compare::FlowStep;
 use super::error::{StoreError, Trouble};
 use super::part::{PartStore, Transaction};
-use super::resume::file_name;
+use super::resume::{Wanted, file_name};
+use crate::data::ids::FlowId;
 use crate::data::key::Keys;
 use crate::dataflow::durable::Changes;
 use arrow::array::{BinaryArray, StringArray};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// Storage in memory; what has been committed outlives the part, as a disk does.
 pub struct MemoryPart {
@@ -65,9 +67,16 @@ impl PartStore for MemoryPart {
     }
 }
 
+/// What a flow called "test" wants to keep of some steps.
+pub fn wanted(steps: &[FlowStep]) -> Wanted<'_> {
+    static FLOW: LazyLock<FlowId> = LazyLock::new(|| "test".into());
+    Wanted { flow: &FLOW, steps, drops: &[] }
+}
+
 /// A step called `id`.
-pub fn step(id: &str) -> Step {
-    Step { id: id.into(), kind: "fold".to_owned(), fingerprint: vec![1] }
+pub fn step(id: &str) -> FlowStep {
+    let step = Step { id: id.into(), kind: "fold".to_owned(), fingerprint: vec![1] };
+    step.into()
 }
 
 /// Changes of keys to numbers; none discards.

@@ -306,6 +306,7 @@ mod tests {
             run_id: "run".into(),
             env: real::env(),
             meter: Arc::default(),
+            migration: None,
         }
     }
 

@@ -1,0 +1,128 @@
+//! What the steps of a plan keep from one execution to the next, and what that depends on.
+
+use super::Plan;
+use crate::catalog::cx::Up;
+use crate::catalog::operator::{Keeps, KeptFunction};
+use crate::data::fingerprint::{Fingerprint, Function, Input};
+use crate::data::ids::StepId;
+use crate::data::schema::Type;
+use crate::dataflow::hand_in;
+use crate::dataflow::keyed::names_of;
+use crate::spec::{From, Node, StepSpec, Value};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// What longer values than this are stored as is their hash.
+const LONGEST: usize = 200;
+
+/// What a step keeps.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub keeps: Keeps,
+    pub fingerprint: Fingerprint,
+    /// The name that it had before.
+    pub renamed_from: Option<StepId>,
+}
+
+/// Something that is kept under a name of its own.
+#[derive(Clone, Debug)]
+pub struct KeptStep {
+    pub id: StepId,
+    /// The operator; of sources and sinks the connector, too.
+    pub kind: String,
+    /// What it depends on, as it is stored.
+    pub fingerprint: Vec<u8>,
+    /// The name that it may still have in a store.
+    pub renamed_from: Option<StepId>,
+    /// Whose states they are, if a plugin's.
+    pub function: Option<KeptFunction>,
+}
+
+/// Lists what a plan keeps.
+pub fn steps(plan: &Plan) -> Vec<KeptStep> {
+    let mut kept = Vec::new();
+    for step in &plan.steps {
+        let Some(Kept { keeps, fingerprint, renamed_from }) = &step.kept else { continue };
+        let own = KeptStep {
+            id: step.id.clone(),
+            kind: keeps.connector.map_or(step.op.to_owned(), |connector| format!("{} {connector}", step.op)),
+            fingerprint: fingerprint.to_bytes(),
+            renamed_from: renamed_from.clone(),
+            function: keeps.function.clone(),
+        };
+        if keeps.has_names {
+            let renamed_from = renamed_from.as_ref().map(names_of);
+            kept.push(KeptStep { id: names_of(&step.id), renamed_from, ..own.clone() });
+        }
+        kept.push(own);
+    }
+    kept.push(KeptStep {
+        id: hand_in::FLOW.into(),
+        kind: "flow".to_owned(),
+        fingerprint: Fingerprint { version: 1, ..Fingerprint::default() }.to_bytes(),
+        renamed_from: None,
+        function: None,
+    });
+    kept
+}
+
+impl Kept {
+    /// Finds out what a step's states depend on. `text` is the flow file, `ups` are the upstreams of the step.
+    pub(super) fn of(step: &StepSpec, text: &str, ups: &[Up], keeps: Keeps) -> Kept {
+        let mut fingerprint = Fingerprint { version: keeps.version, ..Fingerprint::default() };
+        if keeps.connector.is_none() {
+            fingerprint.inputs = ups.iter().map(|up| input(up, matches!(step.from, From::Named(_)))).collect();
+        }
+        for entry in &step.args {
+            let key = entry.key.clone();
+            let value = storable(&key, &entry.node, text);
+            if keeps.connector.is_some() {
+                // Addresses and paths, perhaps with passwords.
+                fingerprint.free.insert(key, Fingerprint::hashed(&entry.node.to_json().to_string()));
+            } else if keeps.ignores.contains(&key.as_str()) {
+                fingerprint.free.insert(key, value);
+            } else if keeps.function.is_none() || key != "fn" {
+                fingerprint.arguments.insert(key, value);
+            }
+        }
+        fingerprint.function = keeps.function.as_ref().map(|function| {
+            // What the plugin is called in the flow is not what its states depend on.
+            let name = function.name.split_once('.').map_or(&*function.name, |(_, name)| name);
+            Function { name: name.to_owned(), state_version: function.state_version }
+        });
+        let renamed_from = step.renamed_from.as_ref().map(|name| name.value.as_str().into());
+        Kept { keeps, fingerprint, renamed_from }
+    }
+}
+
+fn input(up: &Up, has_names: bool) -> Input {
+    let columns = up.ty.schema.fields().iter();
+    Input {
+        name: has_names.then(|| up.name.clone()),
+        columns: columns.map(|field| (field.name().clone(), Type::of(field).to_string())).collect(),
+        key: up.ty.key.as_deref().map(str::to_owned),
+    }
+}
+
+/// An argument as it may be stored: what is long, configures a plugin or came from the environment is hashed.
+fn storable(key: &str, node: &Node, text: &str) -> Json {
+    let value = without_secrets(node, text);
+    let written = value.to_string();
+    if written.len() > LONGEST || key == "config" { Fingerprint::hashed(&written) } else { value }
+}
+
+fn without_secrets(node: &Node, text: &str) -> Json {
+    match &node.value {
+        // A variable was put in if the flow file does not have the very text. An escaped character does the same.
+        Value::String(value) => match text.get(node.span.clone()) {
+            Some(written) if written.contains(value.as_str()) && !written.contains("${env:") => value.as_str().into(),
+            _ => Fingerprint::hashed(value),
+        },
+        Value::Array(nodes) => nodes.iter().map(|node| without_secrets(node, text)).collect(),
+        Value::Table(table) => {
+            let entries = table.iter().map(|entry| (entry.key.clone(), without_secrets(&entry.node, text)));
+            entries.collect::<BTreeMap<_, _>>().into_iter().collect()
+        }
+        _ => node.to_json(),
+    }
+}
