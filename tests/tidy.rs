@@ -39,6 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "operators",
             "connectors",
             "plan",
+            "recovery",
             "run",
             "telemetry",
             "testing",

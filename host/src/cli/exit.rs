@@ -2,8 +2,9 @@
 
 use super::Output;
 use crate::catalog::function::FunctionError;
-use crate::dataflow::error::Domain;
+use crate::dataflow::error::{Domain, LogicError};
 use crate::diag::Diagnostics;
+use crate::recovery::error::{StoreError, Trouble};
 use crate::run::RunError;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -42,6 +43,10 @@ pub enum Failure {
     Plugin(FunctionError),
     /// An execution did not finish.
     Run(RunError),
+    /// A recovery store cannot be used.
+    Store(StoreError),
+    /// State would be lost, and it was said which.
+    StateLost,
     /// Tests failed, and it was said how.
     Tests,
 }
@@ -62,7 +67,12 @@ impl Failure {
             Failure::Usage { .. } => USAGE,
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
-            Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
+            Failure::Flow { .. } | Failure::Plugin(_) | Failure::StateLost => REFUSED,
+            Failure::Store(error) => match error.trouble {
+                Trouble::Refused | Trouble::Damaged => REFUSED,
+                Trouble::Busy => UNAVAILABLE,
+                Trouble::Io => IO,
+            },
             Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
             Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
             Failure::Run(RunError::Aborted) => RESTART,
@@ -84,7 +94,7 @@ impl Failure {
                 }
                 rendered
             }
-            Failure::Tests => String::new(),
+            Failure::Tests | Failure::StateLost => String::new(),
             _ if output.is_json() => format!("{:#}\n", self.to_json()),
             _ => self.to_text(output),
         }
@@ -127,8 +137,24 @@ impl Failure {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
             Failure::Run(error) => parts("run-failed", error, None),
+            Failure::Store(error) => {
+                Parts { notes: error.notes.clone(), ..parts("recovery-refused", error, error.help.as_ref()) }
+            }
+            Failure::StateLost => parts("state-lost", &"state would be lost", None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Store(error)
+    }
+}
+
+impl From<LogicError> for Failure {
+    fn from(error: LogicError) -> Self {
+        Failure::Run(RunError::Recovery(Box::new(error)))
     }
 }
 
@@ -168,7 +194,7 @@ pub fn no_thread(error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::data::ids::WorkerIndex;
-    use crate::dataflow::error::{LogicError, StepError};
+    use crate::dataflow::error::StepError;
     use crate::diag::Diagnostic;
     use expect_test::{Expect, expect};
 
@@ -199,6 +225,11 @@ mod tests {
             (flow(&["io-not-found", "unknown-key"]), 78),
             (flow(&["unknown-key"]), 78),
             (Failure::Plugin(FunctionError { message: String::new(), help: None }), 78),
+            (Failure::Store(StoreError::new(Trouble::Busy, "", "")), 69),
+            (Failure::Store(StoreError::new(Trouble::Io, "", "")), 74),
+            (Failure::Store(StoreError::new(Trouble::Refused, "", "")), 78),
+            (Failure::Store(StoreError::damaged("", "")), 78),
+            (Failure::StateLost, 78),
             (Failure::Run(RunError::Aborted), 75),
             (no_thread(&io::Error::other("")), 69),
         ] {

@@ -5,7 +5,7 @@ use super::catalogue::{Catalogue, Execution, Identity, Layer, PositionRow, Role,
 use super::compact;
 use super::compare::MARKS;
 use super::error::{StoreError, Trouble};
-use super::load::{Shelf, lock};
+use super::load::{Shelf, Size, lock};
 use super::part::{PartStore, Transaction};
 use super::resume::{Resume, Wanted, file_name, resume};
 use super::sqlite::{self, SqlitePart};
@@ -114,6 +114,14 @@ impl Store {
     /// The step is not one of those that keep something.
     pub fn load_sinks(&self, step: &StepId) -> Result<Vec<Manifest>, LogicError> {
         self.shelf.load_sinks(step)
+    }
+
+    /// What there is under a number of a step.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub fn size_of(&self, number: StepNumber) -> Result<Size, LogicError> {
+        self.shelf.size_of(number)
     }
 
     /// Claims the store for an execution with `workers`: removes what the last one did not finish, in all parts. Nothing
