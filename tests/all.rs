@@ -16,6 +16,8 @@ mod flows;
 mod memory;
 // `wxhost new`: what it refuses.
 mod new;
+// `wxhost plan`: what a changed flow keeps.
+mod plan;
 // A plugin in Python beside one in Rust.
 mod polyglot;
 // Projects outside of this workspace.

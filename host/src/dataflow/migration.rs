@@ -172,3 +172,77 @@ impl<F: MigrateStates + ?Sized> StatefulFn for Instance<dyn StatefulFn, F> {
         self.instance.release(groups)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ids::WorkerIndex;
+    use crate::dataflow::env::scripted;
+    use std::sync::Mutex;
+
+    /// Notes what is restored; version 2 of a state has a byte more than version 1.
+    #[derive(Clone, Default)]
+    struct Restored(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl MigrateStates for Restored {
+        fn migrate(&self, _: &InstanceCx, from: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
+            let states = states.iter().flatten().map(|state| [state, &[u8::try_from(from).unwrap()]].concat());
+            Ok(BinaryArray::from_iter_values(states))
+        }
+    }
+
+    impl FoldFactory for Restored {
+        fn instantiate(&self, _: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl FoldFn for Restored {
+        fn update(&mut self, _: &[u32], _: Option<&[u32]>, _: &RecordBatch) -> Result<Vec<RowError>, LogicError> {
+            Ok(Vec::new())
+        }
+
+        fn merge(&mut self, _: &[u32], _: &[u32]) -> Result<(), LogicError> {
+            Ok(())
+        }
+
+        fn finish(&mut self, _: &[u32]) -> Result<Finished, LogicError> {
+            Err(LogicError::internal("not asked for"))
+        }
+
+        fn snapshot(&mut self, _: &[u32]) -> Result<BinaryArray, LogicError> {
+            Err(LogicError::internal("not asked for"))
+        }
+
+        fn restore(&mut self, _: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+            self.0.lock().unwrap().extend(states.iter().flatten().map(<[u8]>::to_vec));
+            Ok(())
+        }
+
+        fn release(&mut self, _: &[u32]) -> Result<(), LogicError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn states_are_migrated_while_those_of_an_execution_before_are_restored() {
+        let restored = Restored::default();
+        let migration = Migration::new(1);
+        let mut cx = InstanceCx {
+            step: "sum".into(),
+            worker: WorkerIndex(0),
+            run_id: "test".into(),
+            env: scripted::env(Instant(0)),
+            meter: Arc::default(),
+            migration: Some(migration.clone()),
+        };
+        let factory = fold(Arc::new(restored.clone()));
+        let mut instance = factory.instantiate(&cx).unwrap();
+        let state = |byte: u8| BinaryArray::from_iter_values([[byte]]);
+        migration.during(|| instance.restore(&[0], &state(7))).unwrap();
+        instance.restore(&[0], &state(8)).unwrap();
+        cx.migration = None;
+        factory.instantiate(&cx).unwrap().restore(&[0], &state(9)).unwrap();
+        assert_eq!(*restored.0.lock().unwrap(), [vec![7, 1], vec![8], vec![9]]);
+    }
+}

@@ -126,3 +126,79 @@ fn without_secrets(node: &Node, text: &str) -> Json {
         _ => node.to_json(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::plan;
+    use super::*;
+    use crate::catalog::operator::StreamType;
+    use crate::data::schema::schema_of;
+    use crate::dataflow::user_fn::MigrateStates;
+    use crate::spec;
+    use expect_test::{Expect, expect};
+    use std::sync::Arc;
+
+    struct Never;
+
+    impl MigrateStates for Never {}
+
+    const FLOW: &str = r#"
+flow = "test"
+
+[[step]]
+name = "sum"
+op = "fold_final"
+from = { left = "in" }
+renamed_from = "total"
+fn = "p.sum"
+ttl = "1h"
+columns = ["a", { b = 1, a = 2.5 }]
+secret = "${env:SECRET}"
+nested = { by = "x-${env:SECRET}" }
+long = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+config = { a = 1 }
+"#;
+
+    fn check(keeps: Keeps, expect: &Expect) -> Kept {
+        let (spec, problems) = spec::parse(FLOW, &|_| Some("hunter2".to_owned()));
+        assert!(problems.is_empty(), "{problems}");
+        let schema = schema_of(&[("n".to_owned(), Type::Int64), ("user".to_owned(), Type::String)]);
+        let up = Up { name: "left".to_owned(), ty: StreamType { schema, key: Some("user".into()) }, span: 0..0 };
+        let kept = Kept::of(&spec.unwrap().steps[0], FLOW, &[up], keeps);
+        let stored = String::from_utf8(kept.fingerprint.to_bytes()).unwrap();
+        assert!(!stored.contains("hunter2"));
+        let value: Json = serde_json::from_str(&stored).unwrap();
+        expect.assert_eq(&format!("{value:#}"));
+        kept
+    }
+
+    #[test]
+    fn a_fingerprint_has_what_states_depend_on_and_no_secrets() {
+        let keeps = Keeps::new().ignoring(&["ttl"]).function("p.sum", 3, Arc::new(Never));
+        check(keeps, &expect![[""]]);
+    }
+
+    #[test]
+    fn of_a_connector_only_its_name_counts() {
+        check(Keeps::of_connector("file"), &expect![[""]]);
+    }
+
+    #[test]
+    fn each_thing_that_is_kept_has_a_name() {
+        let mut plan = plan();
+        let mut names = check_none(Keeps::new());
+        names.keeps.has_names = true;
+        plan.steps[4].kept = Some(names);
+        plan.steps[5].kept = Some(check_none(Keeps::of_connector("file")));
+        let lines: Vec<String> = steps(&plan)
+            .iter()
+            .map(|step| format!("{} ({}) {:?}", step.id, step.kind, step.renamed_from.as_ref().map(|old| &*old.0)))
+            .collect();
+        expect![[""]].assert_eq(&lines.join("\n"));
+    }
+
+    fn check_none(keeps: Keeps) -> Kept {
+        let (spec, _) = spec::parse(FLOW, &|_| Some(String::new()));
+        Kept::of(&spec.unwrap().steps[0], FLOW, &[], keeps)
+    }
+}
