@@ -43,8 +43,6 @@ pub enum Failure {
     Plugin(FunctionError),
     /// An execution did not finish.
     Run(RunError),
-    /// A recovery store cannot be used.
-    Store(StoreError),
     /// State would be lost, and it was said which.
     StateLost,
     /// Tests failed, and it was said how.
@@ -68,13 +66,14 @@ impl Failure {
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
             Failure::Flow { .. } | Failure::Plugin(_) | Failure::StateLost => REFUSED,
-            Failure::Store(error) => match error.trouble {
+            Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
+            Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
+            Failure::Run(RunError::Store(error)) => match error.trouble {
                 Trouble::Refused | Trouble::Damaged => REFUSED,
                 Trouble::Busy => UNAVAILABLE,
                 Trouble::Io => IO,
             },
-            Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
-            Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
+            Failure::Run(RunError::Output(_)) => REFUSED,
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -130,16 +129,16 @@ impl Failure {
             Failure::Io { message, help } => parts("io", message, help.as_ref()),
             Failure::Flow { problems, .. } => parts("flow-refused", problems, None),
             Failure::Plugin(error) => parts("plugin-refused", &error.message, error.help.as_ref()),
-            Failure::Run(RunError::Step(error)) => {
+            Failure::Run(RunError::Step(error) | RunError::Output(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
             Failure::Run(RunError::Recovery(error)) => {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
-            Failure::Run(error) => parts("run-failed", error, None),
-            Failure::Store(error) => {
+            Failure::Run(RunError::Store(error)) => {
                 Parts { notes: error.notes.clone(), ..parts("recovery-refused", error, error.help.as_ref()) }
             }
+            Failure::Run(error) => parts("run-failed", error, None),
             Failure::StateLost => parts("state-lost", &"state would be lost", None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
@@ -148,7 +147,7 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Failure::Store(error)
+        Failure::Run(error.into())
     }
 }
 
@@ -225,10 +224,10 @@ mod tests {
             (flow(&["io-not-found", "unknown-key"]), 78),
             (flow(&["unknown-key"]), 78),
             (Failure::Plugin(FunctionError { message: String::new(), help: None }), 78),
-            (Failure::Store(StoreError::new(Trouble::Busy, "", "")), 69),
-            (Failure::Store(StoreError::new(Trouble::Io, "", "")), 74),
-            (Failure::Store(StoreError::new(Trouble::Refused, "", "")), 78),
-            (Failure::Store(StoreError::damaged("", "")), 78),
+            (Failure::from(StoreError::new(Trouble::Busy, "", "")), 69),
+            (Failure::from(StoreError::new(Trouble::Io, "", "")), 74),
+            (Failure::from(StoreError::new(Trouble::Refused, "", "")), 78),
+            (Failure::from(StoreError::damaged("", "")), 78),
             (Failure::StateLost, 78),
             (Failure::Run(RunError::Aborted), 75),
             (no_thread(&io::Error::other("")), 69),

@@ -2,32 +2,28 @@
 
 use super::exit::Failure;
 use super::flow::FlowFile;
+use super::keeping::{self, KeepingArgs};
 use super::{Output, print, print_json};
 use crate::data::ids::StepId;
 use crate::dataflow::env::Env;
 use crate::dataflow::hand_in;
-use crate::plan::{Plan, kept};
-use crate::recovery::catalogue::Step;
+use crate::plan::Plan;
 use crate::recovery::compare::{FlowStep, Outcome, Verdict, owner};
 use crate::recovery::load::Size;
 use crate::recovery::resume::{Wanted, refusal, ways_out};
 use crate::recovery::store::Store;
+use crate::run::kept_steps;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// The flow file
     flow: PathBuf,
 
-    /// The folder of the recovery store
-    #[arg(long, value_name = "DIR")]
-    recovery: PathBuf,
-
-    /// As for run: drop the state of this step, if it cannot be kept. May be given more than once
-    #[arg(long = "drop-state", value_name = "STEP")]
-    drop_state: Vec<String>,
+    #[command(flatten)]
+    keeping: KeepingArgs,
 }
 
 /// What a step keeps, and what becomes of it.
@@ -41,11 +37,16 @@ struct Line {
 /// # Errors
 /// The flow is refused; the store is damaged, in use or of another flow; or some state cannot be kept, which is told.
 pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
-    let plan = FlowFile::read(&args.flow)?.plan(env)?.plan;
-    let steps = flow_steps(&plan);
-    let drops: Vec<StepId> = args.drop_state.iter().map(|step| step.as_str().into()).collect();
-    let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &drops };
-    let store = Store::look(&args.recovery, &wanted)?;
+    let planned = FlowFile::read(&args.flow)?.plan(env)?;
+    let Some(options) = keeping::options(&args.keeping, &planned.kept, &planned.base) else {
+        let message = "no recovery store is named".to_owned();
+        let help = "name its folder: --recovery DIR, or dir = \"DIR\" in [recovery] of the flow".to_owned();
+        return Err(Failure::Usage { message, help });
+    };
+    let plan = planned.plan;
+    let steps = kept_steps(&plan);
+    let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
+    let store = Store::look(&options.dir, &wanted)?;
     let lines = match &store {
         Some(store) => lines(store)?,
         None => steps.iter().filter(|kept| is_of_step(&kept.step.id)).map(new).fold(Vec::new(), together),
@@ -58,18 +59,9 @@ pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
             "flow": plan.flow.0.as_ref(), "store": epoch.is_some(), "epoch": epoch, "goes_on": goes_on, "steps": steps,
         }))?;
     } else {
-        print(to_text(&plan, args, epoch, &lines))?;
+        print(to_text(&plan, &options.dir, epoch, &lines))?;
     }
     if goes_on { Ok(()) } else { Err(Failure::StateLost) }
-}
-
-/// What a plan keeps, as a store wants to know it.
-pub fn flow_steps(plan: &Plan) -> Vec<FlowStep> {
-    let kept = kept::steps(plan).into_iter().map(|kept| FlowStep {
-        step: Step { id: kept.id, kind: kept.kind, fingerprint: kept.fingerprint },
-        renamed_from: kept.renamed_from,
-    });
-    kept.collect()
 }
 
 fn is_of_step(id: &StepId) -> bool {
@@ -118,8 +110,8 @@ fn together(mut lines: Vec<Line>, mut line: Line) -> Vec<Line> {
     lines
 }
 
-fn to_text(plan: &Plan, args: &Args, epoch: Option<u64>, lines: &[Line]) -> String {
-    let folder = args.recovery.display();
+fn to_text(plan: &Plan, folder: &Path, epoch: Option<u64>, lines: &[Line]) -> String {
+    let folder = folder.display();
     let mut text = match epoch {
         Some(0) => format!("flow \"{}\" begins: the store in {folder} has no epoch yet\n", plan.flow),
         Some(epoch) => format!("flow \"{}\" goes on from epoch {epoch} of the store in {folder}\n", plan.flow),

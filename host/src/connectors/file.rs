@@ -4,13 +4,16 @@ use super::args::read_both;
 use super::blocks::{BLOCK, BlockReader, Fill, position};
 use super::format::{SinkFormat, SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
 use super::paths;
-use super::text_sink::{CHUNK, FileWriter, TextEncode};
+use super::text_files::{TextFiles, followed};
+use super::text_kept::KeptWriter;
+use super::text_sink::{CHUNK, FileWriter, Target, TextEncode, writable};
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
 use crate::data::ids::PartitionId;
+use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{PartWriter, Routing, SinkParts, Start};
+use crate::dataflow::sink::{PartWriter, Routing, SinkParts, Start, Writer};
 use crate::dataflow::source::{PartReader, SourceParts};
 use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::{Diagnostic, Diagnostics};
@@ -46,6 +49,11 @@ Paths start from the flow's folder. As a source, the file is one partition, read
 workers, see `dir`. As a sink, all rows go through one worker into one file. It is written under a temporary name beside
 it (`.NAME.RUN.part`) and gets its own when the first epoch closes or the input ends, in place of an older file; from then
 on only whole records are appended. If the flow fails before that, an older file stays as it was. Folders are made.
+
+With recovery, each row is in the file exactly once, through any crash. The rows of an epoch wait in a hidden file beside
+it (`.NAME.RUN.NUMBER.part`) until the epoch is durable; only then they are appended. The first ones replace an older file.
+A file that somebody else cut, replaced or wrote to is refused when the flow starts again. Devices and pipes get rows at
+once, and after a crash some rows a second time.
 
 Arguments of the source:
 
@@ -101,7 +109,8 @@ sink = { file = \"out.jsonl\" }
         let (args, format_args) = read_both::<SinkArgs, SinkFormatArgs>(cx)?;
         let target = paths::file_to_write(cx, &args.file)?;
         let format = format_args.resolve(cx, &args.file.value)?;
-        let sink = FileSink { name: args.file.value.as_str().into(), target, format, up: cx.up().clone() };
+        let text = TextSink { format, up: cx.up().clone(), files: TextFiles::default() };
+        let sink = FileSink { name: args.file.value.as_str().into(), target, text };
         Ok(CheckedSink { parts: Box::new(sink), notes: Vec::new() })
     }
 }
@@ -166,8 +175,7 @@ pub(super) fn open(
 struct FileSink {
     name: PartitionId,
     target: PathBuf,
-    format: SinkFormat,
-    up: StreamType,
+    text: TextSink,
 }
 
 impl SinkParts for FileSink {
@@ -175,25 +183,55 @@ impl SinkParts for FileSink {
         Ok(Routing::One(self.name.clone()))
     }
 
-    fn open(&self, cx: &InstanceCx, _part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
-        write(&self.target, &self.format, &self.up, cx)
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, start: &Start<'_>) -> Result<PartWriter, LogicError> {
+        self.text.open(cx, part, &self.target, start)
+    }
+
+    fn verify(&self, manifests: &[Manifest]) -> Result<(), LogicError> {
+        TextFiles::verify(manifests, &|_| self.target.clone())
+    }
+
+    fn resume(&self, cx: &InstanceCx, manifests: &[Manifest]) -> Result<(), LogicError> {
+        let name = followed(&self.target).file_name().map(|name| name.to_string_lossy().into_owned());
+        let is_ours = |target: &str| Some(target) == name.as_deref();
+        self.text.files.resume(cx, manifests, &|_| followed(&self.target), &is_ours)
     }
 }
 
-/// Opens a file of text to write.
-///
-/// # Errors
-/// It cannot be written.
-pub(super) fn write(
-    target: &Path,
-    format: &SinkFormat,
-    up: &StreamType,
-    cx: &InstanceCx,
-) -> Result<PartWriter, LogicError> {
-    let encoder = format.encoder(&up.schema, up.key.as_deref());
-    let encoder = encoder.map_err(|error| LogicError::internal(error.to_string()))?;
-    let writer = FileWriter::create(target, &cx.run_id)?;
-    Ok(PartWriter { encoder: Box::new(TextEncode::new(encoder, CHUNK)), writer: Box::new(writer) })
+/// What sinks of text files have in common.
+pub(super) struct TextSink {
+    pub format: SinkFormat,
+    pub up: StreamType,
+    pub files: TextFiles,
+}
+
+impl TextSink {
+    /// Opens a file of text to write.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn open(
+        &self,
+        cx: &InstanceCx,
+        part: &PartitionId,
+        target: &Path,
+        start: &Start<'_>,
+    ) -> Result<PartWriter, LogicError> {
+        let encoder = self.format.encoder(&self.up.schema, self.up.key.as_deref());
+        let encoder = encoder.map_err(|error| LogicError::internal(error.to_string()))?;
+        let encoder = TextEncode::new(encoder, CHUNK);
+        let (encoder, writer): (_, Box<dyn Writer>) = match (start, writable(target)?) {
+            (Start::Kept { last, orphans, .. }, Target::File(target)) => {
+                let state = self.files.begin(part, *last, orphans)?;
+                let encoder = if state.file.is_some() { encoder.continued() } else { encoder };
+                let writer = KeptWriter::create(target, cx.run_id.clone(), state, !orphans.is_empty())?;
+                (encoder, Box::new(writer))
+            }
+            // A device keeps nothing that could be gone on from.
+            _ => (encoder, Box::new(FileWriter::create(target, &cx.run_id)?)),
+        };
+        Ok(PartWriter { encoder: Box::new(encoder), writer })
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! One file or folder a connector, declared once.
 //!
 //! Those of text share what is not about their transport: `format` (how rows are written in text), `blocks` (reading
-//! whole records), `text_sink` and `staged` (writing files that are never seen half written), `paths` (what is refused
+//! whole records), `text_sink` and `staged` (writing files that are never seen half written), `text_kept` and
+//! `text_files` (the same with recovery), `paths` (what is refused
 //! before the flow runs).
 
 mod args;
@@ -16,6 +17,8 @@ mod plugin;
 mod staged;
 mod stdio;
 pub mod testing;
+mod text_files;
+mod text_kept;
 mod text_sink;
 
 use crate::catalog::connector::Connector;

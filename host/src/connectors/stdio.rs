@@ -41,6 +41,9 @@ impl Connector for Stdin {
 One worker reads it, what is there at a time, until it ends. `source = \"stdin\"` is short for `source = { stdin = true }`,
 which reads lines.
 
+With recovery, a flow that starts again reads on whatever its new standard input has. What was read and was not durable
+when it stopped is lost, so that rows come at most once; put them into a file where that matters.
+
 Arguments:
 
 - `stdin`: true.
@@ -80,11 +83,8 @@ impl SourceParts for StdinSource {
         Ok(vec!["stdin".into()])
     }
 
-    fn open(&self, _cx: &InstanceCx, part: &PartitionId, at: Option<&[u8]>) -> Result<PartReader, LogicError> {
-        if at.is_some() {
-            let message = "standard input cannot be read again from where an earlier execution stopped";
-            return Err(LogicError::external(message).help("put the rows into a file, or run without recovery"));
-        }
+    fn open(&self, _cx: &InstanceCx, part: &PartitionId, _at: Option<&[u8]>) -> Result<PartReader, LogicError> {
+        // It cannot be read again; what comes now is new.
         let framer = self.format.framer();
         let fill = if is_file() { Fill::Block } else { Fill::Present };
         let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, fill, BLOCK, 0);
@@ -118,6 +118,8 @@ impl Connector for Stdout {
 
 All rows go through one worker, are written at once, and in whole records. `sink = \"stdout\"` is short for
 `sink = { stdout = true }`, which writes JSON lines.
+
+Rows are written at once, with recovery too: after a crash, those of the last epochs come a second time (at least once).
 
 Arguments:
 

@@ -12,7 +12,7 @@ use crate::data::time::Epoch;
 use arrow::array::BinaryArray;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use timely::scheduling::SyncActivator;
 
 /// The keys of a step whose state an epoch changed, and their states at its end.
@@ -81,7 +81,7 @@ pub trait Recovery: Send + Sync {
     fn end(&self);
 
     /// How far the store is.
-    fn durable(&self) -> &Durable;
+    fn durable(&self) -> &Arc<Durable>;
 
     /// The version of the states that [`Recovery::load_state`] gives of a step, if its plugin's function has a newer one:
     /// they must be migrated, and all handed in anew in the first epoch, as they are not kept any longer than that.

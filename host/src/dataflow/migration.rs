@@ -5,7 +5,6 @@
 
 use super::build::Execution;
 use super::error::LogicError;
-use super::keyed::names_of;
 use super::user_fn::{
     Emitted, Finished, FoldFactory, FoldFn, InstanceCx, MigrateStates, RowError, StatefulFactory, StatefulFn,
 };
@@ -30,11 +29,10 @@ impl Migration {
         Migration { from_version, is_restoring: Arc::default() }
     }
 
-    /// Whether a step is given states of an older version in an execution. Whatever it keeps is of one version.
+    /// Whether a step is given states of an older version in an execution.
     pub fn of(execution: &Execution, step: &StepId) -> Option<Self> {
         let recovery = execution.recovery.as_ref()?;
-        let from_version = recovery.migrates(step).or_else(|| recovery.migrates(&names_of(step)))?;
-        Some(Self::new(from_version))
+        recovery.migrates(step).map(Self::new)
     }
 
     /// Restores states of the older version.

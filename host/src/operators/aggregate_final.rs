@@ -4,19 +4,22 @@ use super::aggregate::{Aggregate, Aggregates, aggregate_doc, open, parse, schema
 use super::count_final::COMBINED_KEYS;
 use super::fold_final::{FoldStep, give_finished};
 use super::groups::{Groups, OUTPUT_ROWS};
+use super::states::changes;
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::schema::{Type, schema_of};
 use crate::data::time::{Epoch, Instant};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, combined};
+use crate::dataflow::keyed::{Kept, Keyed, combined};
 use crate::dataflow::user_fn::FoldFn;
 use crate::diag::Diagnostics;
 use crate::spec::Node;
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::sync::{Arc, LazyLock};
 
@@ -72,7 +75,7 @@ aggregate = { orders = "count(*)", total = "sum(price)", dearest = "max(price)" 
             true => Checked::new(CombinedStep { aggregates, key }),
             false => Checked::new(FoldStep { open: open(aggregates), input: cx.up().schema.clone(), key }),
         };
-        Ok(checked.down(down))
+        Ok(checked.down(down).keeps(Keeps::new()))
     }
 }
 
@@ -157,5 +160,20 @@ impl Keyed for Total {
         give_finished(states, groups, &groups.sorted(), &self.key, out)?;
         groups.clear();
         Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.keys.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, _now: Instant) -> Result<(), LogicError> {
+        let groups = self.keys.groups.restore(keys);
+        self.keys.states.restore(&groups, states)
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Aggregated { groups, states, .. } = &mut self.keys;
+        changes(groups, |_, live| states.save(live))
     }
 }

@@ -3,18 +3,22 @@
 use super::aggregate::{Aggregate, Aggregates, aggregate_doc, parse, schema, values_doc};
 use super::columns::{Extension, all_but};
 use super::groups::Groups;
+use super::states::{Reader, changes, put_time, with_tails, without_tails};
 use super::ttl::Ttl;
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::dataflow::user_fn::FoldFn;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Node, Spanned};
+use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
 
@@ -80,7 +84,8 @@ aggregate = { balance = "sum(price)" }
         let extension = Extension::new(&input, &schema(&aggregates));
         let down = StreamType { schema: extension.schema.clone(), key: Some(key) };
         let ttl = args.ttl.map(|ttl| ttl.value.0);
-        Ok(Checked::new(RunningStep { aggregates, input, extension, ttl }).down(down))
+        let keeps = Keeps::new().ignoring(&["ttl"]);
+        Ok(Checked::new(RunningStep { aggregates, input, extension, ttl }).down(down).keeps(keeps))
     }
 }
 
@@ -103,6 +108,9 @@ impl BuildStep for RunningStep {
         Ok(keyed(cx, ups, std::slice::from_ref(&self.input), 1, running))
     }
 }
+
+/// The length of what stands behind the aggregates of a key: when it is forgotten.
+const END: usize = 8;
 
 struct Running {
     extension: Extension,
@@ -152,6 +160,30 @@ impl Keyed for Running {
 
     fn on_wake(&mut self, now: Instant, _out: &mut Emit<'_>) -> Result<(), LogicError> {
         self.forget(now)
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        let (states, ends) = without_tails(states, END)?;
+        self.states.restore(&groups, &states)?;
+        if let Some(ttl) = &mut self.ttl {
+            let ends = ends.into_iter().map(|end| Reader(end).time()).collect::<Result<Vec<_>, _>>()?;
+            ttl.restore(&groups, ends, now);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Running { groups, states, ttl, .. } = self;
+        changes(groups, |_, live| {
+            let end = |at: usize| ttl.as_ref().and_then(|ttl| ttl.end(live[at]));
+            with_tails(&states.save(live)?, |at, state| put_time(state, end(at)))
+        })
     }
 }
 

@@ -2,19 +2,21 @@
 
 use super::groups::Groups;
 use super::rows::{RowRef, Rows};
+use super::states::{Reader, States, changes, in_chunks, put_bytes, put_len, put_time};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
 use crate::data::key::Keys;
 use crate::data::schema::{Type, schema_of};
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Spanned};
-use arrow::array::{ArrayRef, ListArray, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, BinaryArray, ListArray, RecordBatch, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use std::cmp::Reverse;
@@ -114,7 +116,8 @@ timeout = "10s"
             Shape::List => list_schema(&input),
         };
         let down = StreamType { schema: output.clone(), key: Some(key) };
-        Ok(Checked::new(CollectStep { rules, shape: args.shape, input, output }).down(down))
+        let keeps = Keeps::new().ignoring(&["timeout", "since", "as"]);
+        Ok(Checked::new(CollectStep { rules, shape: args.shape, input, output }).down(down).keeps(keeps))
     }
 }
 
@@ -183,10 +186,32 @@ impl Collector {
         if is_first || self.rules.since == Since::Last {
             list.deadline = now.after(timeout);
         }
+        self.set_alarm(group);
+    }
+
+    fn set_alarm(&mut self, group: u32) {
+        let list = &mut self.lists[group as usize];
         if !list.has_alarm {
             list.has_alarm = true;
             self.alarms.push(Reverse((list.deadline, group)));
         }
+    }
+
+    /// Encodes the lists of some groups: their deadlines and their rows.
+    fn save(&self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
+        let rows: Vec<RowRef> = groups.iter().flat_map(|&group| &self.lists[group as usize].rows).copied().collect();
+        let rows = self.rows.save(&rows)?;
+        let mut rows = rows.iter();
+        let mut states = States::with_capacity(groups.len());
+        for &group in groups {
+            let list = &self.lists[group as usize];
+            states.push(|state| {
+                put_time(state, self.rules.timeout.map(|_| list.deadline));
+                put_len(state, list.rows.len());
+                rows.by_ref().take(list.rows.len()).for_each(|row| put_bytes(state, row));
+            })?;
+        }
+        Ok(states.finish())
     }
 
     /// Gives out lists, and ends their rows.
@@ -297,6 +322,43 @@ impl Keyed for Collector {
     fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         self.alarms.clear();
         self.finish(&self.groups.sorted(), out)
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        self.lists.resize_with(self.groups.capacity(), List::default);
+        let (mut counts, mut rows) = (Vec::with_capacity(groups.len()), Vec::new());
+        for (at, &group) in groups.iter().enumerate() {
+            let mut state = Reader(states.value(at));
+            let deadline = state.time()?;
+            let count = state.len()?;
+            for _ in 0..count {
+                rows.push(state.bytes()?);
+            }
+            state.end()?;
+            counts.push(count);
+            if let Some(timeout) = self.rules.timeout {
+                self.lists[group as usize].deadline = deadline.unwrap_or(now.after(timeout));
+                self.set_alarm(group);
+            }
+        }
+        let mut rows = self.rows.load(&rows)?.into_iter();
+        for (&group, count) in groups.iter().zip(counts) {
+            self.lists[group as usize].rows = rows.by_ref().take(count).collect();
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let mut groups = std::mem::take(&mut self.groups);
+        let changes = changes(&mut groups, |_, live| in_chunks(live, |live| self.save(live)));
+        self.groups = groups;
+        changes
     }
 }
 

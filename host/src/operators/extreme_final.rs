@@ -2,15 +2,19 @@
 
 use super::extreme::{Args, Extremes, Rule};
 use super::groups::{Groups, OUTPUT_ROWS};
+use super::states::{changes, in_chunks};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::Diagnostics;
+use arrow::array::BinaryArray;
 use std::cmp::Ordering;
 
 /// The operator `max_final`.
@@ -83,7 +87,7 @@ fn check(cx: &CheckCx<'_>, wins: Ordering) -> Result<Checked, Diagnostics> {
     problems.take(cx.up_key());
     let rule = problems.take(Rule::check(cx, &args, wins));
     let (Some(rule), true) = (rule, problems.is_empty()) else { return Err(problems) };
-    Ok(Checked::new(ExtremeStep { rule }).down(cx.up().clone()))
+    Ok(Checked::new(ExtremeStep { rule }).down(cx.up().clone()).keeps(Keeps::new()))
 }
 
 struct ExtremeStep {
@@ -119,5 +123,19 @@ impl Keyed for Extreme {
         self.groups.clear();
         self.extremes = Extremes::new(&self.rule);
         Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, _now: Instant) -> Result<(), LogicError> {
+        self.extremes.load(&self.groups.restore(keys), states)
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let extremes = &self.extremes;
+        changes(&mut self.groups, |_, live| in_chunks(live, |live| extremes.save(live)))
     }
 }

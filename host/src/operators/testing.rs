@@ -1,5 +1,6 @@
 //! Runs flows in memory: rows in, rows out as text, functions as closures.
 
+mod crashes;
 mod functions;
 
 use super::OPERATORS;
@@ -24,6 +25,7 @@ use crate::spec;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use arrow::util::display::array_value_to_string;
+pub use crashes::{At, Input, Store, check_crashes};
 pub use functions::Calls;
 use functions::{Function, Functions};
 use std::collections::{BTreeMap, VecDeque};
@@ -205,9 +207,9 @@ impl Bench {
     /// Runs a flow in surroundings.
     pub fn run_in(&self, steps: &str, workers: usize, env: Env) -> Ran {
         let (plan, sinks) = self.plan(steps).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let options = Options { workers, epoch: Duration::from_secs(10), env };
+        let options = Options { workers, epoch: Duration::from_secs(10), recovery: None, env };
         let plan = Arc::new(plan);
-        let report = Handle::new(&plan, &options).run(&plan, &options);
+        let report = Handle::new(&plan, &options).and_then(|handle| handle.run(&plan, &options));
         let sinks = std::mem::take(&mut *sinks.lock().unwrap());
         Ran { report, sinks }
     }

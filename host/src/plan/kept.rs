@@ -52,7 +52,9 @@ pub fn steps(plan: &Plan) -> Vec<KeptStep> {
         };
         if keeps.has_names {
             let renamed_from = renamed_from.as_ref().map(names_of);
-            kept.push(KeptStep { id: names_of(&step.id), renamed_from, ..own.clone() });
+            // No function has a part in that.
+            let fingerprint = Fingerprint { function: None, ..fingerprint.clone() }.to_bytes();
+            kept.push(KeptStep { id: names_of(&step.id), fingerprint, renamed_from, function: None, ..own.clone() });
         }
         kept.push(own);
     }
