@@ -11,6 +11,7 @@ mod graph;
 mod keeping;
 mod log;
 mod new;
+mod plan;
 mod plugin;
 mod recovery;
 mod reference;
@@ -56,6 +57,8 @@ enum Command {
     Run(run::Args),
     /// Check a flow and print its plan: steps, ports, schemas. Nothing is run
     Check(check::Args),
+    /// Tell what a flow, if changed, keeps of the states in a recovery store. Nothing is run, nothing is changed
+    Plan(plan::Args),
     /// Run the tests of flows
     #[command(long_about = test::HELP)]
     Test(test::Args),
@@ -128,6 +131,7 @@ fn execute(cli: Cli, output: Output) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args, env, output, line),
         Command::Check(args) => check::check(&args, env, output),
+        Command::Plan(args) => plan::plan(&args, &env, output),
         Command::Test(args) => test::test(&args, &env, output),
         Command::Graph(args) => graph::graph(&args, env),
         Command::New(args) => new::new(&args),

@@ -8,7 +8,7 @@ use super::check::examine;
 use super::error::{StoreError, Trouble};
 use super::look::{open_parts, time_text};
 use super::part::PartStore;
-use super::resume::{file_name, judge};
+use super::resume::{file_name, find_epoch};
 use super::sqlite::SqlitePart;
 use super::store::find;
 use crate::dataflow::env::Env;
@@ -146,7 +146,7 @@ pub fn make(folder: &Path, to: &Path, env: &Env) -> Result<Manifest, StoreError>
     let mut manifest = Manifest {
         store: identity.store.clone(),
         flow: identity.flow.to_string(),
-        epoch: judge(&catalogues, &identity.flow)?.0,
+        epoch: find_epoch(&catalogues, &identity.flow)?.0,
         wxhost: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: time_text(env.clock.now()),
         files: BTreeMap::new(),

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use timely::worker::Worker;
 
-pub use recovery::RecoveryOptions;
+pub use recovery::{RecoveryOptions, kept_steps};
 
 /// How long a failed execution waits for its sinks to take back what they staged.
 const WRITERS_END: Duration = Duration::from_secs(30);

@@ -1,9 +1,10 @@
 //! Folders whose files are not those of a whole store: each is refused by the name of the file, with what can be done, by
 //! flows and looks alike.
 
+use super::super::compare::FlowStep;
 use super::super::error::StoreError;
 use super::super::look::View;
-use super::super::resume::file_name;
+use super::super::resume::{Wanted, file_name};
 use super::super::sqlite::SqlitePart;
 use super::super::testing::{env, run_sample};
 use super::*;
@@ -33,12 +34,17 @@ fn check(change: impl Fn(&Path, &Path, &Path), expect: &Expect) {
     let steps = ["count", "last", "in", "out"].map(step);
     let random = env();
     random.random.next();
-    drop(Store::open(other.path(), &"sample".into(), &steps, Options { parts: 2, retention: 9 }, &random).unwrap());
+    let sample = "sample".into();
+    let wanted = Wanted { flow: &sample, steps: &steps, drops: &[] };
+    drop(Store::open(other.path(), &wanted, Options { parts: 2, retention: 9 }, &random).unwrap());
     change(folder.path(), backup.path(), other.path());
     let kinds = [("count", "fold"), ("last", "stateful"), ("in", "input"), ("out", "output")];
-    let steps = kinds.map(|(id, kind)| super::super::catalogue::Step { kind: kind.to_owned(), ..step(id) });
+    let steps = kinds
+        .map(|(id, kind)| FlowStep::from(super::super::catalogue::Step { kind: kind.to_owned(), ..step(id).step }));
+    let sample = "sample".into();
+    let wanted = Wanted { flow: &sample, steps: &steps, drops: &[] };
     let looked = said(&View::open(folder.path()).err().unwrap(), folder.path());
-    let opened = Store::open(folder.path(), &"sample".into(), &steps, Options::default(), &env());
+    let opened = Store::open(folder.path(), &wanted, Options::default(), &env());
     assert_eq!(said(&opened.err().unwrap(), folder.path()), looked);
     expect.assert_eq(&looked);
 }
