@@ -86,8 +86,12 @@ impl SqlitePart {
     /// # Errors
     /// As for `open`.
     pub fn look(path: &Path) -> Result<Self, StoreError> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        // A log that is empty is taken away when the file is closed, as it was not there before.
+        let has_log = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
         let part = Self::open(path)?;
-        let config = part.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let config = part.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log);
         let only = config.and_then(|_| part.connection.pragma_update(None, "query_only", true));
         only.map_err(|error| from_sqlite(&part.catalogue.file, &error))?;
         Ok(part)
