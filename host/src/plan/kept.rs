@@ -177,12 +177,71 @@ config = { a = 1 }
     #[test]
     fn a_fingerprint_has_what_states_depend_on_and_no_secrets() {
         let keeps = Keeps::new().ignoring(&["ttl"]).function("p.sum", 3, Arc::new(Never));
-        check(keeps, &expect![[""]]);
+        check(
+            keeps,
+            &expect![[r#"
+            {
+              "arguments": {
+                "columns": [
+                  "a",
+                  {
+                    "a": 2.5,
+                    "b": 1
+                  }
+                ],
+                "config": "blake3:d59b6562d7c9b121",
+                "long": "blake3:41b162a051dfa537",
+                "nested": {
+                  "by": "blake3:880f71cc130fae43"
+                },
+                "secret": "blake3:55dcd1221c6686fb"
+              },
+              "free": {
+                "ttl": "1h"
+              },
+              "function": {
+                "name": "sum",
+                "state_version": 3
+              },
+              "inputs": [
+                {
+                  "columns": [
+                    [
+                      "n",
+                      "int64"
+                    ],
+                    [
+                      "user",
+                      "string"
+                    ]
+                  ],
+                  "key": "user",
+                  "name": "left"
+                }
+              ],
+              "version": 1
+            }"#]],
+        );
     }
 
     #[test]
     fn of_a_connector_only_its_name_counts() {
-        check(Keeps::of_connector("file"), &expect![[""]]);
+        check(
+            Keeps::of_connector("file"),
+            &expect![[r#"
+            {
+              "free": {
+                "columns": "blake3:d049f2dd37ea61e1",
+                "config": "blake3:d59b6562d7c9b121",
+                "fn": "blake3:0d862c08e34e767c",
+                "long": "blake3:41b162a051dfa537",
+                "nested": "blake3:4a94b5bf7adb4fb0",
+                "secret": "blake3:65b15482f01114ec",
+                "ttl": "blake3:3ece7d863c55c3d8"
+              },
+              "version": 1
+            }"#]],
+        );
     }
 
     #[test]
@@ -196,7 +255,12 @@ config = { a = 1 }
             .iter()
             .map(|step| format!("{} ({}) {:?}", step.id, step.kind, step.renamed_from.as_ref().map(|old| &*old.0)))
             .collect();
-        expect![[""]].assert_eq(&lines.join("\n"));
+        expect![[r#"
+            joined/names (join) Some("total/names")
+            joined (join) Some("total")
+            out (output file) Some("total")
+            flow/end (flow) None"#]]
+        .assert_eq(&lines.join("\n"));
     }
 
     fn check_none(keeps: Keeps) -> Kept {
