@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("operators", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("connectors", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("plan", &["data", "diag", "spec", "catalog", "dataflow", "telemetry"]),
-    ("run", &["data", "plan", "dataflow", "telemetry"]),
+    ("run", &["data", "plan", "dataflow", "recovery", "telemetry"]),
     ("testing", &["data", "diag", "spec", "catalog", "dataflow", "formats", "operators", "connectors", "plan", "run"]),
     (
         "cli",

@@ -69,6 +69,8 @@ impl Failure {
             Failure::Store(error) => of_trouble(error.trouble),
             Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
             Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
+            Failure::Run(RunError::Store(error)) => of_trouble(error.trouble),
+            Failure::Run(RunError::Output(_)) => REFUSED,
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -124,7 +126,7 @@ impl Failure {
             Failure::Io { message, help } => parts("io", message, help.as_ref()),
             Failure::Flow { problems, .. } => parts("flow-refused", problems, None),
             Failure::Plugin(error) => parts("plugin-refused", &error.message, error.help.as_ref()),
-            Failure::Store(error) => {
+            Failure::Store(error) | Failure::Run(RunError::Store(error)) => {
                 let code = match error.trouble {
                     Trouble::Refused => "store-refused",
                     Trouble::Damaged => "store-damaged",
@@ -133,7 +135,7 @@ impl Failure {
                 };
                 parts(code, error, error.help.as_ref())
             }
-            Failure::Run(RunError::Step(error)) => {
+            Failure::Run(RunError::Step(error) | RunError::Output(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
             Failure::Run(RunError::Recovery(error)) => {

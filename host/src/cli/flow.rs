@@ -2,6 +2,7 @@
 
 use super::CATALOG;
 use super::exit::Failure;
+use super::keeping::RecoverySpec;
 use crate::catalog::cx::FlowCx;
 use crate::catalog::function::{FunctionError, FunctionInfo, FunctionLibrary, StepLimits};
 use crate::dataflow::env::Env;
@@ -57,8 +58,9 @@ impl FlowFile {
         let cx = FlowCx { catalog: CATALOG, functions: &functions, plugins: &spec.plugins, base: &base };
         let plan = problems.take(plan::check(&spec, &self.text, cx));
         problems.extend(not_yet(&spec));
+        let kept = problems.take(RecoverySpec::read(&spec)).unwrap_or_default();
         match plan {
-            Some(plan) if problems.is_empty() => Ok(Planned { spec, plan, library: functions.library }),
+            Some(plan) if problems.is_empty() => Ok(Planned { spec, plan, library: functions.library, kept, base }),
             _ => Err(self.refused(problems)),
         }
     }
@@ -76,6 +78,10 @@ pub struct Planned {
     pub spec: Spec,
     pub plan: Plan,
     pub library: Library,
+    /// Where the flow says that it is kept.
+    pub kept: RecoverySpec,
+    /// The folder of the flow file.
+    pub base: PathBuf,
 }
 
 fn refused(path: &Path, text: &str, problems: Diagnostics) -> Failure {
@@ -106,9 +112,6 @@ fn not_yet(spec: &Spec) -> Vec<Diagnostic> {
             Diagnostic::new("not-yet", format!("{what} is not part of this version")).at(span).help("leave it out"),
         );
     };
-    if let Some(recovery) = &spec.recovery {
-        refuse("[recovery]".to_owned(), recovery.span.clone());
-    }
     if let Some(rows) = &spec.run.batch_rows {
         refuse("\"batch_rows\" of [run]".to_owned(), rows.span.clone());
     }

@@ -8,6 +8,7 @@ mod check;
 mod exit;
 mod flow;
 mod graph;
+mod keeping;
 mod log;
 mod new;
 mod plugin;

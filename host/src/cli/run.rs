@@ -2,6 +2,7 @@
 
 use super::exit::{Failure, INTERRUPTED};
 use super::flow::FlowFile;
+use super::keeping::{self, KeepingArgs};
 use super::{Output, exit};
 use crate::dataflow::env::Env;
 use crate::plan::{Plan, PlannedStep};
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 /// The epoch interval where nobody gives one.
 const EPOCH: Duration = Duration::from_secs(10);
+const KEPT_EPOCH: Duration = Duration::from_secs(1);
 /// More threads than any machine has; a mistyped number must not start millions.
 const MOST_WORKERS: usize = 1024;
 
@@ -33,9 +35,12 @@ pub struct Args {
     #[arg(short, long, value_name = "N", env = "WXHOST_WORKERS", hide_env_values = true, value_parser = workers)]
     workers: Option<NonZeroUsize>,
 
-    /// How long an epoch lasts, such as "10s" or "500ms" [default: 10s]
+    /// How long an epoch lasts, such as "10s" or "500ms" [default: 1s with recovery, else 10s]
     #[arg(long, value_name = "DURATION", env = "WXHOST_EPOCH", hide_env_values = true, value_parser = duration)]
     epoch: Option<DurationText>,
+
+    #[command(flatten)]
+    keeping: KeepingArgs,
 
     /// Show no progress line; there is one only if stderr is a terminal
     #[arg(long)]
@@ -58,7 +63,7 @@ fn workers(text: &str) -> Result<NonZeroUsize, String> {
     number.filter(|number| number.get() <= MOST_WORKERS).ok_or(format!("expected a number from 1 to {MOST_WORKERS}"))
 }
 
-fn duration(text: &str) -> Result<DurationText, String> {
+pub(super) fn duration(text: &str) -> Result<DurationText, String> {
     DurationText::parse(text).map_err(|error| format!("expected a duration such as \"10s\": {error}"))
 }
 
@@ -68,17 +73,20 @@ fn duration(text: &str) -> Result<DurationText, String> {
 /// The flow is refused, or it fails.
 pub fn run(args: &Args, env: Env, output: Output, line: Line) -> Result<(), Failure> {
     let planned = FlowFile::read(&args.flow)?.plan(&env)?;
+    let recovery = keeping::options(&args.keeping, &planned.kept, &planned.base);
     let settings = &planned.spec.run;
     let workers = args.workers.or(settings.workers.as_ref().map(|workers| workers.value));
-    let epoch = args.epoch.or(settings.epoch.as_ref().map(|epoch| epoch.value));
+    let epoch = args.epoch.or(planned.kept.epoch.as_ref().or(settings.epoch.as_ref()).map(|epoch| epoch.value));
+    let usual = if recovery.is_some() { KEPT_EPOCH } else { EPOCH };
     let options = Options {
         workers: workers.map_or(1, NonZeroUsize::get),
-        epoch: epoch.map_or(EPOCH, |epoch| epoch.0),
+        epoch: epoch.map_or(usual, |epoch| epoch.0),
+        recovery,
         env: env.clone(),
     };
     let is_watched = !args.no_progress && io::stderr().is_terminal() && !prints_on_terminal(&planned.spec);
     let plan = Arc::new(planned.plan);
-    let handle = Handle::new(&plan, &options);
+    let handle = Handle::new(&plan, &options)?;
     drain_on_signal(&handle, &env, &line)?;
     let watch = is_watched.then(|| Watch::start(&plan, &env, line)).transpose()?;
     let done = handle.run(&plan, &options);

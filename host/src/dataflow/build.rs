@@ -11,6 +11,7 @@ use super::idle::IdleClock;
 use super::packet::Packet;
 use super::partitions::Partitions;
 use super::progress::Progress;
+use super::sink::SinkParts;
 use super::user_fn::InstanceCx;
 use super::writers::Writers;
 use crate::data::ids::{FlowId, StepId, WorkerIndex};
@@ -187,4 +188,9 @@ pub trait BuildStep: Send + Sync {
     /// # Errors
     /// Something that the step needs cannot be had: a plugin's instance, a file.
     fn build<'s>(&self, cx: &mut BuildCx<'s>, ups: Vec<Stream<'s>>) -> Result<Vec<Stream<'s>>, LogicError>;
+
+    /// What is written, if the step is a sink.
+    fn sink(&self) -> Option<&dyn SinkParts> {
+        None
+    }
 }

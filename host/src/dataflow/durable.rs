@@ -12,7 +12,7 @@ use crate::data::time::Epoch;
 use arrow::array::BinaryArray;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use timely::scheduling::SyncActivator;
 
 /// The keys of a step whose state an epoch changed, and their states at its end.
@@ -81,7 +81,7 @@ pub trait Recovery: Send + Sync {
     fn end(&self);
 
     /// How far the store is.
-    fn durable(&self) -> &Durable;
+    fn durable(&self) -> &Arc<Durable>;
 
     /// A sink's partition has shown to readers what it staged up to `epoch`. Manifests before that one may be
     /// forgotten.

@@ -1,6 +1,6 @@
 //! When epochs end, and how far sources are in them.
 
-use super::durable::Recovery;
+use super::durable::Durable;
 use super::env::Env;
 use crate::data::time::{Epoch, Tick};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +11,9 @@ use timely::scheduling::SyncActivator;
 /// Epochs that may be under way, not durable yet, besides the one that sources are in. So states are written while rows
 /// go on, and a disk that does not keep up holds the sources back.
 const MOST_EPOCHS: u64 = 4;
+
+/// The first epoch of an execution with recovery is shorter than the others by this factor.
+const FIRST_EPOCH: u32 = 8;
 
 /// The epoch that sources are in; one for all workers of a process, so that no partition drifts from the others.
 pub struct Epochs {
@@ -29,7 +32,7 @@ pub struct Epochs {
     /// Whether the execution goes on from an end of its input.
     began_at_end: bool,
     /// How far epochs may go, with recovery.
-    recovery: Option<Arc<dyn Recovery>>,
+    durable: Option<Arc<Durable>>,
     /// Sources may be asleep when they are asked to end, or when others go on to the next tick.
     sources: Mutex<Vec<SyncActivator>>,
 }
@@ -48,7 +51,7 @@ impl Epochs {
             cut_short: AtomicBool::new(false),
             has_read: AtomicBool::new(false),
             began_at_end: false,
-            recovery: None,
+            durable: None,
             sources: Mutex::default(),
         }
     }
@@ -56,15 +59,17 @@ impl Epochs {
     /// Holds sources back while too many epochs are not durable yet. `began_at_end` says whether the input was at its end
     /// when the execution before ended.
     #[must_use]
-    pub fn with_recovery(mut self, recovery: Arc<dyn Recovery>, began_at_end: bool) -> Self {
-        self.recovery = Some(recovery);
+    pub fn with_recovery(mut self, durable: Arc<Durable>, began_at_end: bool) -> Self {
+        self.durable = Some(durable);
+        // So that readers soon see that it goes on.
+        self.ends_at = AtomicU64::new(nanos(self.env.clock.elapsed().saturating_add(self.interval / FIRST_EPOCH)));
         self.began_at_end = began_at_end;
         self
     }
 
     /// Whether rows of an epoch may be handed out.
     pub fn may_run(&self, epoch: Epoch) -> bool {
-        self.recovery.as_ref().is_none_or(|recovery| epoch.0 <= recovery.durable().newest().0 + MOST_EPOCHS)
+        self.durable.as_ref().is_none_or(|durable| epoch.0 <= durable.newest().0 + MOST_EPOCHS)
     }
 
     /// Says that a source has given something.
@@ -80,7 +85,7 @@ impl Epochs {
     /// Whether the end of all sources, which has come, is one that steps have not been told of: with recovery a flow that
     /// is asked to stop goes on later as if it had not, and one whose input had ended gets nothing new by being run again.
     pub fn has_new_end(&self) -> bool {
-        if self.recovery.is_none() {
+        if self.durable.is_none() {
             return true;
         }
         let has_news = !self.began_at_end || self.has_read.load(Ordering::Acquire);

@@ -30,6 +30,7 @@ pub mod partitions;
 pub mod progress;
 pub mod script;
 pub mod sink;
+mod sink_part;
 pub mod source;
 pub mod stateless;
 #[cfg(test)]

@@ -32,8 +32,41 @@ pub(super) struct Part {
     answers: Receiver<Result<Read, LogicError>>,
     /// The number of the next source row.
     next_row: u64,
+    /// Behind the last row that was handed out, as the reader tells it. None: nothing was handed out.
+    position: Option<Vec<u8>>,
     /// What must come before the reader is asked again.
     waiting: Option<Waiting>,
+}
+
+/// How far a partition was, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Saved {
+    /// Whether there was nothing more.
+    pub has_ended: bool,
+    pub next_row: u64,
+    /// What the reader said. None: it had handed out nothing.
+    pub position: Option<Vec<u8>>,
+}
+
+impl Saved {
+    /// A byte of flags, the number of the next row, and the reader's own.
+    pub fn encode(&self) -> Vec<u8> {
+        let flags = u8::from(self.has_ended) | u8::from(self.position.is_some()) << 1;
+        let position = self.position.as_deref().unwrap_or_default();
+        [&[flags][..], &self.next_row.to_le_bytes(), position].concat()
+    }
+
+    /// The way back.
+    ///
+    /// # Errors
+    /// It is not what `encode` makes.
+    pub fn decode(bytes: &[u8]) -> Result<Saved, LogicError> {
+        let unreadable = || LogicError::internal("a saved position cannot be read");
+        let (&flags, rest) = bytes.split_first().ok_or_else(unreadable)?;
+        let (&row, position) = rest.split_first_chunk().ok_or_else(unreadable)?;
+        let position = (flags & 2 != 0).then(|| position.to_vec());
+        Ok(Saved { has_ended: flags & 1 != 0, next_row: u64::from_le_bytes(row), position })
+    }
 }
 
 /// What a reader waits for.
@@ -68,6 +101,7 @@ impl Part {
         source: StepId,
         name: PartitionId,
         part: PartReader,
+        saved: Option<&Saved>,
         env: &Env,
         operator: SyncActivator,
     ) -> Result<Part, LogicError> {
@@ -100,12 +134,23 @@ impl Part {
             // There is room for as many.
             asks.try_send(Ask::More).ok();
         }
-        Ok(Part { source, name, is_live, decoder: part.decoder, asks, answers, next_row: 0, waiting: None })
+        let next_row = saved.map_or(0, |saved| saved.next_row);
+        let position = saved.and_then(|saved| saved.position.clone());
+        Ok(Part { source, name, is_live, decoder: part.decoder, asks, answers, next_row, position, waiting: None })
     }
 
-    /// Tells others that the partition has ended by a tick.
-    pub fn say_ended(&self, partitions: &Partitions, tick: u64) {
-        partitions.ended(&self.source, &self.name, tick);
+    /// Tells others that the partition has ended by a tick, and the store.
+    pub fn say_ended(&self, partitions: &Partitions, ticks: &mut Ticks) {
+        partitions.ended(&self.source, &self.name, ticks.time());
+        self.note(true, ticks);
+    }
+
+    /// Notes how far the partition is.
+    pub fn note(&self, has_ended: bool, ticks: &mut Ticks) {
+        if ticks.positions().are_kept() {
+            let saved = Saved { has_ended, next_row: self.next_row, position: self.position.clone() };
+            ticks.positions().note(&self.name, saved.encode());
+        }
     }
 
     /// Has a reader that waits go on.
@@ -138,7 +183,8 @@ impl Part {
             return Polled::Nothing;
         }
         match self.answers.try_recv() {
-            Ok(Ok(Read::Piece { data, position: _ })) => {
+            Ok(Ok(Read::Piece { data, position })) => {
+                self.position = Some(position);
                 self.asks.try_send(Ask::More).ok();
                 Polled::Piece(data)
             }

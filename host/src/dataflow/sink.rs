@@ -1,31 +1,27 @@
 //! Driver of sinks: encodes on the worker (that is work, and scales with workers), writes on a thread of its own.
 //!
 //! What is encoded of a tick holds that tick open until it is written, so that a slow sink holds back the sources.
+//!
+//! With recovery a sink has two phases. At the end of an epoch what was written is staged: safe, but seen by no reader. What
+//! is needed to show it is handed in to the store, and once the epoch is durable it is shown.
 
-use super::answers::answers;
 use super::build::{BuildCx, Stream};
 use super::durable::Manifest;
-use super::emit::Emit;
 use super::error::LogicError;
 use super::exchange::{ByPart, ToOne};
+use super::hand_in::HandIn;
 use super::packet::Packet;
+use super::sink_part::{Letters, Part};
 use super::user_fn::{InstanceCx, RowError};
 use super::wire;
 use crate::data::batch::Batch;
 use crate::data::ids::PartitionId;
-use crate::data::time::{Epoch, Tick};
-use crate::telemetry::meter::StepMeter;
+use crate::data::time::Epoch;
 use arrow::datatypes::SchemaRef;
-use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::SyncActivator;
-
-/// Jobs that may wait at a writer's thread.
-const QUEUE: usize = 8;
 
 /// How rows find the partition that writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,8 +121,30 @@ pub enum Job {
     Rows(Box<Batch>),
     /// Append to a file that has no final name yet, the first time making it. Files are numbered by the encoder.
     Append { file: u64, bytes: Vec<u8> },
+    /// With recovery: keep rows of a file that is not finished, so that another execution can go on with it; `about` is
+    /// what it has to know of the file. What the encoder makes of them is for `Append` as ever.
+    Keep { file: u64, about: String, bytes: Vec<u8> },
     /// Give a file its final name, relative to the sink's place.
     Finish { file: u64, name: String },
+}
+
+/// What is left to do on another thread, which may wait for the disk while the writer goes on. Those of a partition are
+/// done in their order.
+pub type Flush = Box<dyn FnOnce() -> Result<(), LogicError> + Send>;
+
+/// What a writer put where no reader sees it.
+pub struct Staged {
+    /// What [`Writer::commit`] needs to know, in another process too.
+    pub manifest: Vec<u8>,
+    /// Makes it safe on its disk; only then the manifest counts.
+    pub flush: Option<Flush>,
+}
+
+impl Staged {
+    /// Something that is safe already.
+    pub fn safe(manifest: Vec<u8>) -> Staged {
+        Staged { manifest, flush: None }
+    }
 }
 
 /// Writes, on a thread where it may block.
@@ -145,23 +163,24 @@ pub trait Writer: Send {
         Ok(())
     }
 
-    /// With recovery: an epoch has ended and everything of it was given to `run`. Makes it safe on its disk, where no
-    /// reader sees it, and returns what `commit` needs to know, in another process too. None: nothing was written, and
-    /// there is nothing new to go on from. Called for each epoch in which a job was run, and for the last one.
+    /// With recovery: an epoch has ended and everything of it was given to `run`. Puts it where no reader sees it. None:
+    /// nothing was written, and there is nothing new to go on from. Called for each epoch in which a job was run, and for
+    /// the last one.
     ///
     /// # Errors
     /// As for `run`.
-    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Vec<u8>>, LogicError> {
+    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Staged>, LogicError> {
         Ok(None)
     }
 
     /// With recovery: what was staged for an epoch is durable, so show it to readers. Called in the order of epochs; rows
-    /// of later ones may have been written and staged since.
+    /// of later ones may have been written and staged since. Only when what is returned is done the manifest may be
+    /// forgotten.
     ///
     /// # Errors
     /// As for `run`.
-    fn commit(&mut self, _epoch: Epoch, _manifest: &[u8]) -> Result<(), LogicError> {
-        Ok(())
+    fn commit(&mut self, _epoch: Epoch, _manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
+        Ok(None)
     }
 
     /// The input has ended and everything was given to `run`: show it to readers and end. With recovery all has been
@@ -187,45 +206,88 @@ pub fn sink<'s>(
     schema: &SchemaRef,
     parts: &dyn SinkParts,
 ) -> Result<Vec<Stream<'s>>, LogicError> {
-    let instance = cx.instance();
     let (worker, workers) = (cx.worker().0, cx.workers());
-    let open = |name: &PartitionId| parts.open(&instance, name, &Start::Plain).map(|part| (name.clone(), part));
-    match parts.routing()? {
-        Routing::PerWorker => {
-            let opened = vec![open(&PartitionId::from(worker.to_string().as_str()))?];
-            build(cx, up, Pipeline, 1, opened)
-        }
-        Routing::One(name) => {
+    let routing = parts.routing()?;
+    let all: Vec<PartitionId> = match &routing {
+        Routing::PerWorker => (0..workers).map(|worker| worker.to_string().as_str().into()).collect(),
+        Routing::One(name) => vec![name.clone()],
+        Routing::ByKey(names) => names.clone(),
+    };
+    let mut opened = Vec::new();
+    let mut kept = Kept::load(cx, &all)?;
+    for name in all.iter().skip(worker).step_by(workers) {
+        let (start, orphans) = kept.start_of(name, *name == all[0]);
+        opened.push((name.clone(), parts.open(&cx.instance(), name, &start)?, orphans));
+    }
+    match routing {
+        Routing::PerWorker => build(cx, up, Pipeline, 1, opened),
+        Routing::One(_) => {
             wire::register(schema);
-            let opened = if worker == 0 { vec![open(&name)?] } else { Vec::new() };
             build(cx, up, DistributorPact(|_| ToOne(0)), 1, opened)
         }
-        Routing::ByKey(names) => {
+        Routing::ByKey(_) => {
             wire::register(schema);
-            let mine: Result<Vec<_>, _> = names.iter().skip(worker).step_by(workers).map(open).collect();
-            let count = names.len();
-            build(cx, up, DistributorPact(move |workers| ByPart::new(count, workers)), count, mine?)
+            let count = all.len();
+            build(cx, up, DistributorPact(move |workers| ByPart::new(count, workers)), count, opened)
         }
     }
 }
+
+/// What an execution before left of a sink.
+struct Kept {
+    first: Option<Epoch>,
+    last: BTreeMap<PartitionId, Manifest>,
+    orphans: Vec<Manifest>,
+}
+
+impl Kept {
+    fn load(cx: &BuildCx<'_>, all: &[PartitionId]) -> Result<Kept, LogicError> {
+        let Some(recovery) = &cx.execution.recovery else {
+            return Ok(Kept { first: None, last: BTreeMap::new(), orphans: Vec::new() });
+        };
+        let all: BTreeSet<&PartitionId> = all.iter().collect();
+        let mut last = BTreeMap::new();
+        for manifest in recovery.load_sinks(&cx.step)? {
+            last.insert(manifest.part.clone(), manifest);
+        }
+        // What was taken over by another partition.
+        last.retain(|_, manifest| !manifest.manifest.is_empty());
+        let orphans = last.values().filter(|manifest| !all.contains(&manifest.part)).cloned().collect();
+        Ok(Kept { first: Some(recovery.first_epoch()), last, orphans })
+    }
+
+    /// How a partition starts, and the names of those that it takes over, if it is the first.
+    fn start_of(&mut self, name: &PartitionId, is_first: bool) -> (Start<'_>, Vec<PartitionId>) {
+        let Some(first) = self.first else { return (Start::Plain, Vec::new()) };
+        let orphans: &[Manifest] = if is_first { &self.orphans } else { &[] };
+        let names = orphans.iter().map(|orphan| orphan.part.clone()).collect();
+        (Start::Kept { first, last: self.last.get(name), orphans }, names)
+    }
+}
+
+/// Partitions of a worker, and for each the names of those that it takes over.
+type Opened = Vec<(PartitionId, PartWriter, Vec<PartitionId>)>;
 
 fn build<'s, P: ParallelizationContract<u64, Packet>>(
     cx: &BuildCx<'s>,
     up: Stream<'s>,
     pact: P,
     count: usize,
-    opened: Vec<(PartitionId, PartWriter)>,
+    opened: Opened,
 ) -> Result<Vec<Stream<'s>>, LogicError> {
     let mut builder = OperatorBuilder::new(cx.step.to_string(), cx.scope);
     let mut input = builder.new_input(up, pact);
     let ports = 1 + usize::from(cx.row_errors.port.is_some());
     let (mut outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output::<Packet>()).unzip();
+    let mut line = HandIn::of(cx, &mut builder);
     let address = builder.operator_info().address;
+    if let Some(recovery) = &cx.execution.recovery {
+        recovery.durable().wake(cx.scope.worker().sync_activator_for(address.to_vec()));
+    }
     let mut parts = Vec::new();
-    for (name, part) in opened {
-        let activator = cx.scope.worker().sync_activator_for(address.to_vec());
-        let meter = cx.meter.clone();
-        match Part::start(&name, part, cx, activator, meter) {
+    for (name, part, orphans) in opened {
+        let activator = || cx.scope.worker().sync_activator_for(address.to_vec());
+        match Part::start(name, part, orphans, cx, activator(), activator()) {
             Ok(part) => parts.push(part),
             // The operator is begun, so it must be built.
             Err(error) => cx.reporter().fail(error),
@@ -233,51 +295,58 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     }
     let stride = cx.workers();
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
-    builder.build(move |capabilities| {
+    let epochs = cx.execution.epochs.clone();
+    builder.build(move |mut capabilities| {
+        HandIn::begin(&mut line, &mut capabilities);
         let mut capabilities = Some(capabilities);
-        let mut ended = false;
-        let mut given = Vec::new();
         move |frontiers| {
             if reporter.is_stopped() {
                 // Dropping the lines to the writers tells them to abandon.
                 parts.clear();
                 capabilities = None;
+                line = None;
             }
             let mut failed = Ok(());
             input.for_each(|time, packet| {
                 let Some(batch) = packet.take().filter(|_| failed.is_ok() && !parts.is_empty()) else { return };
                 meter.took(batch.num_rows() as u64);
                 let ports: Vec<_> = (0..ports).map(|port| time.retain(port)).collect();
-                let mut out = Emit::new(&mut given, &row_errors);
-                failed = divide(batch, &mut parts, count, stride, &ports, &mut out);
-                for (port, batch) in given.drain(..) {
-                    outputs[port].activate().give(&ports[port], &mut Packet::from(batch));
-                }
+                failed = divide(batch, &mut parts, count, stride, &ports);
             });
+            let Some(held) = &mut capabilities else { return };
             let frontier = frontiers[0].frontier().first().copied();
+            let last = frontier.is_none().then(|| epochs.last());
+            let mut letters = Letters { row_errors: &row_errors, given: Vec::new() };
             let done = failed.and_then(|()| {
+                let mut handed_in = frontier.unwrap_or(u64::MAX);
                 for part in &mut parts {
-                    part.pump(frontier, &row_errors, &mut given)?;
+                    part.run(frontier, last, line.as_ref(), &mut letters)?;
+                    handed_in = handed_in.min(part.handed_in());
+                }
+                if let Some(line) = line.as_mut().filter(|_| handed_in < u64::MAX) {
+                    line.advance(handed_in);
+                } else {
+                    // In what comes of the end of the store readers see the rest.
+                    line.iter_mut().for_each(HandIn::end);
                 }
                 Ok(())
             });
-            if let Some(held) = &mut capabilities {
-                for (port, batch) in given.drain(..) {
-                    outputs[port].activate().give(&held[port], &mut Packet::from(batch));
-                }
-                // Held at the frontier, and at the end until the writers are done.
-                if let Some(time) = frontier {
-                    held.iter_mut().filter(|cap| *cap.time() < time).for_each(|cap| cap.downgrade(&time));
-                } else {
-                    ended = parts.iter().all(|part| part.closed);
-                }
+            for (time, port, batch) in letters.given {
+                outputs[port].activate().give(&time, &mut Packet::from(batch));
             }
+            // Held at the frontier, and at the end until the writers are done.
+            if let Some(time) = frontier {
+                held.iter_mut().filter(|cap| *cap.time() < time).for_each(|cap| cap.downgrade(&time));
+            }
+            let has_ended = frontier.is_none() && parts.iter().all(Part::has_ended);
             if let Err(error) = done {
                 reporter.fail(error);
                 parts.clear();
                 capabilities = None;
-            } else if ended {
+                line = None;
+            } else if has_ended {
                 capabilities = None;
+                line = None;
             }
         }
     });
@@ -291,10 +360,10 @@ fn divide(
     count: usize,
     stride: usize,
     held: &[Capability<u64>],
-    out: &mut Emit<'_>,
 ) -> Result<(), LogicError> {
     if count == 1 || parts.len() == 1 && count <= stride {
-        return parts[0].write(batch, held, out);
+        parts[0].take(batch, held);
+        return Ok(());
     }
     let batch = batch.compact()?;
     let keys = batch.keys().expect("a sink with several partitions takes keyed streams").hashes();
@@ -303,173 +372,7 @@ fn divide(
         rows[ByPart::part_of(hash, count) / stride].push(row);
     }
     for (rows, part) in rows.iter().zip(parts).filter(|(rows, _)| !rows.is_empty()) {
-        part.write(batch.select(rows), held, out)?;
+        part.take(batch.select(rows), held);
     }
     Ok(())
-}
-
-/// A partition on its worker, and the lines to the thread that writes it.
-struct Part {
-    encoder: Box<dyn Encode>,
-    jobs: Sender<Order>,
-    done: Receiver<Result<Refused, LogicError>>,
-    /// Orders that found the writer's queue full.
-    backlog: VecDeque<Order>,
-    /// For each order under way, in their sequence, the tick that it holds open.
-    held: VecDeque<Option<Vec<Capability<u64>>>>,
-    epoch: Epoch,
-    closing: bool,
-    closed: bool,
-}
-
-/// Rows that a writer refused: the batch, and which of its rows.
-type Refused = Option<(Batch, Vec<RowError>)>;
-
-enum Order {
-    Job(Box<Job>),
-    Publish(Epoch),
-    Close,
-}
-
-impl Part {
-    fn start(
-        name: &PartitionId,
-        part: PartWriter,
-        cx: &BuildCx<'_>,
-        activator: SyncActivator,
-        meter: Arc<StepMeter>,
-    ) -> Result<Part, LogicError> {
-        let (jobs, orders) = bounded::<Order>(QUEUE);
-        let (answer, done) = answers(activator);
-        let mut writer = part.writer;
-        let writing = cx.execution.writers.begin();
-        let body = Box::new(move || {
-            let mut closed = false;
-            while let Ok(order) = orders.recv() {
-                let result = match order {
-                    Order::Job(job) => run(&mut *writer, *job, &meter),
-                    Order::Publish(epoch) => writer.publish(epoch).map(|()| None),
-                    Order::Close => {
-                        closed = true;
-                        writer.close().map(|()| None)
-                    }
-                };
-                let failed = result.is_err();
-                let taken = answer.send(result);
-                if failed {
-                    closed = false;
-                }
-                if failed || !taken || closed {
-                    break;
-                }
-            }
-            if !closed {
-                writer.abandon();
-            }
-            drop(writer);
-            drop(writing);
-        });
-        let thread = format!("write {name}");
-        let spawned = cx.execution.env.spawner.spawn(&thread, body);
-        spawned.map_err(|error| LogicError::io("cannot start a thread", &error))?;
-        Ok(Part {
-            encoder: part.encoder,
-            jobs,
-            done,
-            backlog: VecDeque::new(),
-            held: VecDeque::new(),
-            epoch: Epoch(0),
-            closing: false,
-            closed: false,
-        })
-    }
-
-    fn write(&mut self, batch: Batch, held: &[Capability<u64>], out: &mut Emit<'_>) -> Result<(), LogicError> {
-        // Rows of a later epoch may come before the end of an earlier one is seen; they are shown with it, which
-        // without recovery is the same.
-        self.epoch = self.epoch.max(Tick(*held[0].time()).epoch());
-        let batch = batch.compact()?;
-        let mut jobs = Vec::new();
-        let errors = self.encoder.encode(&batch, &mut jobs)?;
-        out.fail(&batch, &errors)?;
-        for job in jobs {
-            self.order(Order::Job(Box::new(job)), Some(held.to_vec()));
-        }
-        Ok(())
-    }
-
-    fn order(&mut self, order: Order, held: Option<Vec<Capability<u64>>>) {
-        self.held.push_back(held);
-        self.backlog.push_back(order);
-        self.push();
-    }
-
-    fn push(&mut self) {
-        while let Some(order) = self.backlog.pop_front() {
-            match self.jobs.try_send(order) {
-                Ok(()) => {}
-                Err(TrySendError::Full(order)) => {
-                    self.backlog.push_front(order);
-                    return;
-                }
-                // The writer is gone; why stands in its last answer.
-                Err(TrySendError::Disconnected(_)) => return,
-            }
-        }
-    }
-
-    /// Takes the writer's answers, gives it more, and tells it of epochs and of the end.
-    fn pump(
-        &mut self,
-        frontier: Option<u64>,
-        row_errors: &super::emit::RowErrors,
-        given: &mut Vec<(usize, Batch)>,
-    ) -> Result<(), LogicError> {
-        loop {
-            match self.done.try_recv() {
-                Ok(answer) => {
-                    self.held.pop_front();
-                    if let Some((batch, errors)) = answer? {
-                        Emit::new(given, row_errors).fail(&batch, &errors)?;
-                    }
-                }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) if self.closing && self.held.is_empty() => break,
-                Err(TryRecvError::Disconnected) => {
-                    return Err(LogicError::internal("the thread that writes ended without a word"));
-                }
-            }
-        }
-        self.push();
-        let standing = frontier.map(|time| Tick(time).epoch());
-        if !self.closing && self.epoch > Epoch(0) && standing.is_some_and(|standing| standing > self.epoch) {
-            let mut jobs = Vec::new();
-            self.encoder.on_epoch(&mut jobs)?;
-            jobs.into_iter().for_each(|job| self.order(Order::Job(Box::new(job)), None));
-            self.order(Order::Publish(self.epoch), None);
-            self.epoch = Epoch(0);
-        }
-        if frontier.is_none() && !self.closing {
-            self.closing = true;
-            let mut jobs = Vec::new();
-            self.encoder.on_eof(&mut jobs)?;
-            jobs.into_iter().for_each(|job| self.order(Order::Job(Box::new(job)), None));
-            self.order(Order::Close, None);
-        }
-        self.closed = self.closing && self.held.is_empty();
-        Ok(())
-    }
-}
-
-/// Does a job, and counts it.
-fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, LogicError> {
-    match &job {
-        Job::Rows(batch) => {
-            let batch = Batch::clone(batch);
-            return writer.run(job).map(|errors| Some((batch, errors)));
-        }
-        Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),
-        Job::Finish { .. } => meter.finished_file(),
-    }
-    writer.run(job).map(|_| None)
 }

@@ -10,18 +10,20 @@ use super::emit::{Emit, RowErrors};
 use super::env::Clock;
 use super::epochs::Epochs;
 use super::error::LogicError;
+use super::hand_in::HandIn;
 use super::idle::IdlePart;
 use super::packet::Packet;
-use super::part::{Part, Polled, Waiting};
+use super::part::{Part, Polled, Saved, Waiting};
 use super::partitions::Partitions;
 use super::script::{Phase, ScriptedSource, Wait};
-use super::ticks::Ticks;
+use super::ticks::{Positions, Ticks};
 use super::user_fn::InstanceCx;
 use crate::data::ids::PartitionId;
 use crate::data::time::{Instant, Tick};
 use crate::formats::Decoder;
 use crate::telemetry::meter::StepMeter;
 use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -107,23 +109,32 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     names.sort();
     cx.execution.partitions.register(&cx.step, &names);
     let instance = cx.instance();
+    let mut saved = load(cx, &names)?;
     // Opened before the operator is begun: one that is begun must be built, whatever cannot be opened.
     let mine = names.into_iter().skip(cx.worker().0).step_by(cx.workers());
-    let readers = mine.map(|name| parts.open(&instance, &name, None).map(|reader| (name, reader)));
+    let readers = mine.map(|name| {
+        let saved = saved.remove(&name);
+        let position = saved.as_ref().and_then(|saved| saved.position.as_deref());
+        parts.open(&instance, &name, position).map(|reader| (name, saved, reader))
+    });
     let readers = readers.collect::<Result<Vec<_>, LogicError>>()?;
     let mut builder = OperatorBuilder::new(cx.step.to_string(), cx.scope);
     let ports = 1 + usize::from(cx.row_errors.port.is_some());
     let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports).map(|_| builder.new_output::<Packet>()).unzip();
+    let mut positions = Positions::new(HandIn::of(cx, &mut builder), cx.reporter());
     let address = builder.operator_info().address;
     let mut opened = Vec::new();
-    for (name, reader) in readers {
+    for (name, saved, reader) in readers {
         let activator = cx.scope.worker().sync_activator_for(address.to_vec());
-        match Part::start(cx.step.clone(), name, reader, &cx.execution.env, activator) {
+        match Part::start(cx.step.clone(), name, reader, saved.as_ref(), &cx.execution.env, activator) {
             Ok(part) => opened.push(part),
             Err(error) => cx.reporter().fail(error),
         }
     }
     cx.execution.epochs.wake(cx.scope.worker().sync_activator_for(address.to_vec()));
+    if let Some(recovery) = &cx.execution.recovery {
+        recovery.durable().wake(cx.scope.worker().sync_activator_for(address.to_vec()));
+    }
     cx.progress.wake(cx.scope.activator_for(address.clone()));
     let (clock, epochs, progress) = (cx.execution.env.clock.clone(), cx.execution.epochs.clone(), cx.progress.clone());
     // Taken before any row flows, so that no time goes by while other workers begin.
@@ -138,8 +149,9 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     let again = cx.scope.activator_for(builder.operator_info().address);
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
     let partitions = cx.execution.partitions.clone();
-    builder.build(move |capabilities| {
-        let ticks = Ticks::new(capabilities, clock.clone(), epochs.clone(), progress);
+    builder.build(move |mut capabilities| {
+        positions.begin(&mut capabilities);
+        let ticks = Ticks::new(capabilities, clock.clone(), epochs.clone(), progress, positions);
         let mut reading =
             Reading { parts: opened, partitions, ticks, outputs, clock, epochs, reporter, row_errors, meter };
         let mut pace = pace;
@@ -166,6 +178,24 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     Ok(streams)
 }
 
+/// The positions that an execution before left of this source's partitions.
+///
+/// # Errors
+/// A partition is missing that had more to give.
+fn load(cx: &BuildCx<'_>, names: &[PartitionId]) -> Result<BTreeMap<PartitionId, Saved>, LogicError> {
+    let Some(recovery) = &cx.execution.recovery else { return Ok(BTreeMap::new()) };
+    let mut saved = BTreeMap::new();
+    for (name, position) in recovery.load_sources(&cx.step)? {
+        let position = Saved::decode(&position)?;
+        if !position.has_ended && names.binary_search(&name).is_err() {
+            let message = format!("{name} is not there, and was not read to its end before");
+            return Err(LogicError::external(message).help("bring it back, or begin with a new recovery store"));
+        }
+        saved.insert(name, position);
+    }
+    Ok(saved)
+}
+
 /// A source operator.
 struct Reading {
     parts: Vec<Part>,
@@ -185,6 +215,11 @@ impl Reading {
     }
 
     fn end(&mut self) {
+        if self.reporter.is_stopped() {
+            self.ticks.stop();
+        } else if !self.parts.is_empty() {
+            self.epochs.cut_short();
+        }
         self.parts.clear();
         self.ticks.end();
     }
@@ -194,13 +229,13 @@ impl Reading {
         self.ticks.advance();
         let mut handled = 0;
         let mut given = Vec::new();
-        let Reading { parts, partitions, ticks, outputs, reporter, row_errors, meter, .. } = self;
+        let Reading { parts, partitions, ticks, outputs, reporter, row_errors, meter, epochs, .. } = self;
         parts.retain_mut(|part| {
             while handled < TURN && ticks.may_send() {
                 match part.poll(ticks, reporter) {
                     Polled::Nothing => return true,
                     Polled::End => {
-                        part.say_ended(partitions, ticks.time());
+                        part.say_ended(partitions, ticks);
                         return false;
                     }
                     Polled::Piece(data) => {
@@ -220,6 +255,8 @@ impl Reading {
                             reporter.fail(error);
                             return false;
                         }
+                        part.note(false, ticks);
+                        epochs.note_read();
                     }
                 }
             }

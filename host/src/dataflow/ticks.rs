@@ -1,11 +1,14 @@
 //! The ticks of sources, which bound what is under way.
 
+use super::build::Reporter;
 use super::env::Clock;
 use super::epochs::Epochs;
+use super::hand_in::HandIn;
 use super::progress::Progress;
 use crate::data::batch::Batch;
+use crate::data::ids::PartitionId;
 use crate::data::time::{Epoch, Tick};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use timely::dataflow::operators::Capability;
@@ -26,6 +29,51 @@ pub(super) struct Ticks {
     /// When the tick's first row was sent.
     began: Option<Duration>,
     under_way: VecDeque<(u64, usize)>,
+    positions: Positions,
+}
+
+/// How far partitions are, on the way to the recovery store.
+pub(super) struct Positions {
+    line: Option<HandIn>,
+    reporter: Reporter,
+    /// Of partitions that gave something since the epoch began, or ended.
+    new: BTreeMap<PartitionId, Vec<u8>>,
+}
+
+impl Positions {
+    /// Starts without any.
+    pub fn new(line: Option<HandIn>, reporter: Reporter) -> Self {
+        Positions { line, reporter, new: BTreeMap::new() }
+    }
+
+    /// Takes the last capability of the operator, if there is a line.
+    pub fn begin(&mut self, capabilities: &mut Vec<Capability<u64>>) {
+        HandIn::begin(&mut self.line, capabilities);
+    }
+
+    /// Whether anybody wants them.
+    pub fn are_kept(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// A partition is at a position.
+    pub fn note(&mut self, part: &PartitionId, position: Vec<u8>) {
+        match self.new.get_mut(part) {
+            Some(noted) => *noted = position,
+            None => drop(self.new.insert(part.clone(), position)),
+        }
+    }
+
+    /// Hands in those of an epoch, which is over.
+    fn hand_in(&mut self, epoch: Epoch) {
+        let Some(line) = &self.line else { return };
+        for (part, position) in std::mem::take(&mut self.new) {
+            if let Err(error) = line.source(&part, epoch, position) {
+                self.reporter.fail(error);
+                return;
+            }
+        }
+    }
 }
 
 impl Ticks {
@@ -35,11 +83,17 @@ impl Ticks {
         clock: Arc<dyn Clock>,
         epochs: Arc<Epochs>,
         progress: Progress,
+        positions: Positions,
     ) -> Self {
         let (rows, bytes, began, under_way) = (0, 0, None, VecDeque::new());
-        let mut ticks = Ticks { capabilities, clock, epochs, progress, rows, bytes, began, under_way };
+        let mut ticks = Ticks { capabilities, clock, epochs, progress, rows, bytes, began, under_way, positions };
         ticks.advance();
         ticks
+    }
+
+    /// How far partitions are.
+    pub fn positions(&mut self) -> &mut Positions {
+        &mut self.positions
     }
 
     /// The tick now.
@@ -81,6 +135,13 @@ impl Ticks {
             self.under_way.push_back((self.time(), self.bytes));
         }
         (self.rows, self.bytes) = (0, 0);
+        let epoch = Tick(self.time()).epoch();
+        if tick.epoch() > epoch {
+            self.positions.hand_in(epoch);
+        }
+        if let Some(line) = &mut self.positions.line {
+            line.advance(tick.0);
+        }
         for capability in &mut self.capabilities {
             capability.downgrade(&tick.0);
         }
@@ -98,7 +159,8 @@ impl Ticks {
             self.advance();
         }
         let bytes: usize = self.under_way.iter().map(|(_, bytes)| bytes).sum();
-        !self.capabilities.is_empty() && self.under_way.len() < TICKS && bytes + self.bytes < BYTES
+        let has_room = !self.capabilities.is_empty() && self.under_way.len() < TICKS && bytes + self.bytes < BYTES;
+        has_room && self.epochs.may_run(Tick(self.time()).epoch())
     }
 
     /// When `advance` has something to do though nothing comes.
@@ -107,8 +169,17 @@ impl Ticks {
         tick.into_iter().chain([self.epochs.remaining()]).min()
     }
 
-    /// Ends the source.
+    /// Ends the source, well: what it gave counts.
     pub fn end(&mut self) {
+        if !self.capabilities.is_empty() {
+            self.positions.hand_in(Tick(self.time()).epoch());
+        }
+        self.stop();
+    }
+
+    /// Ends the source, which has failed.
+    pub fn stop(&mut self) {
         self.capabilities.clear();
+        self.positions.line = None;
     }
 }

@@ -65,4 +65,8 @@ impl BuildStep for OutputStep {
         let up = ups.pop().expect("the plan gives an operator its upstreams");
         sink(cx, up, &self.schema, &*self.parts)
     }
+
+    fn sink(&self) -> Option<&dyn SinkParts> {
+        Some(&*self.parts)
+    }
 }

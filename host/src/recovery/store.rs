@@ -228,7 +228,7 @@ impl Recovery for ClaimedStore {
         self.seal(Epoch(self.handed_in.load(Ordering::Acquire)));
     }
 
-    fn durable(&self) -> &Durable {
+    fn durable(&self) -> &Arc<Durable> {
         &self.seals.durable
     }
 

@@ -35,7 +35,7 @@ pub enum Order {
 
 /// How far the parts are; shared by their writers.
 pub struct Seals {
-    pub durable: Durable,
+    pub durable: Arc<Durable>,
     state: Mutex<State>,
 }
 
@@ -52,7 +52,7 @@ impl Seals {
     /// All of `parts` parts are at an epoch.
     pub fn new(parts: usize, at: Epoch) -> Self {
         let state = State { sealed: vec![at; parts], asked: at, complete: at };
-        Seals { durable: Durable::new(at), state: Mutex::new(state) }
+        Seals { durable: Arc::new(Durable::new(at)), state: Mutex::new(state) }
     }
 
     /// The epoch is complete. Calls `ask`, once in all and in the order of epochs, if anything was handed in since the

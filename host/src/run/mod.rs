@@ -1,10 +1,12 @@
 //! One execution of a plan: workers, their threads, the first failure.
 
 mod assemble;
+mod recovery;
 
 use crate::data::ids::StepId;
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
+use crate::dataflow::durable::Recovery;
 use crate::dataflow::env::Env;
 use crate::dataflow::epochs::Epochs;
 use crate::dataflow::error::{LogicError, StepError};
@@ -12,11 +14,14 @@ use crate::dataflow::failure::{FailureSlot, Stop};
 use crate::dataflow::idle::IdleClock;
 use crate::dataflow::writers::Writers;
 use crate::plan::Plan;
+use crate::recovery::error::StoreError;
 use crate::telemetry::meter::StepFigures;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use timely::worker::Worker;
+
+pub use recovery::RecoveryOptions;
 
 /// How long a failed execution waits for its sinks to take back what they staged.
 const WRITERS_END: Duration = Duration::from_secs(30);
@@ -28,6 +33,8 @@ pub struct Options {
     pub workers: usize,
     /// System time after which sources begin the next epoch.
     pub epoch: Duration,
+    /// None: nothing is kept.
+    pub recovery: Option<RecoveryOptions>,
     pub env: Env,
 }
 
@@ -39,6 +46,12 @@ pub enum RunError {
     /// The recovery store cannot be written or read any more.
     #[error("{0}")]
     Recovery(Box<LogicError>),
+    /// The recovery store is not one to go on from.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// An output is not what the store says: one of them is of another time.
+    #[error("{0}")]
+    Output(StepError),
     /// A test's source asked for a crash.
     #[error("aborted by the testing source")]
     Aborted,
@@ -57,16 +70,22 @@ pub struct Report {
 /// An execution that can be asked to end while it runs.
 #[derive(Clone)]
 pub struct Handle {
+    /// Without its store.
     execution: Execution,
+    /// Goes to the workers, and ends with them.
+    recovery: Arc<Mutex<Option<Arc<dyn Recovery>>>>,
 }
 
 impl Handle {
-    /// Makes an execution of a plan, which does not run yet.
-    pub fn new(plan: &Plan, options: &Options) -> Handle {
+    /// Makes an execution of a plan, which does not run yet. With recovery, the store is its own from here on.
+    ///
+    /// # Errors
+    /// The execution before cannot be taken up.
+    pub fn new(plan: &Plan, options: &Options) -> Result<Handle, RunError> {
         let env = options.env.clone();
         // Part of the names of files, so that those of two executions in one folder are told apart.
         let run_id = format!("{:x}{:04x}", env.clock.now().0, env.random.next() & 0xffff);
-        let execution = Execution {
+        let mut execution = Execution {
             flow: plan.flow.clone(),
             epochs: Arc::new(Epochs::new(env.clone(), Epoch::FIRST, options.epoch)),
             idle: Arc::new(IdleClock::new(env.clock.clone())),
@@ -77,7 +96,14 @@ impl Handle {
             partitions: Arc::default(),
             run_id: run_id.into(),
         };
-        Handle { execution }
+        let mut recovery = None;
+        if let Some(store) = &options.recovery {
+            let resumed = recovery::resume(plan, store, options.workers, options.epoch, &execution)?;
+            let epochs = Epochs::new(execution.env.clone(), resumed.first, options.epoch);
+            execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone(), resumed.at_end));
+            recovery = Some(resumed.recovery);
+        }
+        Ok(Handle { execution, recovery: Arc::new(Mutex::new(recovery)) })
     }
 
     /// Has sources hand out nothing more; what is under way is finished, and the execution ends well.
@@ -93,7 +119,8 @@ impl Handle {
         let clock = options.env.clock.clone();
         let started = clock.elapsed();
         let failure = self.execution.failure.clone();
-        let (plan_of_workers, execution) = (plan.clone(), self.execution.clone());
+        let (plan_of_workers, mut execution) = (plan.clone(), self.execution.clone());
+        execution.recovery = self.recovery.lock().unwrap_or_else(PoisonError::into_inner).take();
         let config = timely::Config::process(options.workers);
         let guards = timely::execute(config, move |worker| work(worker, &plan_of_workers, &execution));
         let guards = guards.map_err(RunError::Start)?;

@@ -34,9 +34,9 @@ impl Failed {
 /// Runs a test of a plan. Nothing comes back from one that passes.
 pub fn run(plan: &Plan, test: &Test, workers: usize, catalog: Catalog) -> Vec<Failed> {
     let (staged, captures) = stage(plan, test, catalog);
-    let options = Options { workers, epoch: EPOCH, env: scripted::env(test.now) };
+    let options = Options { workers, epoch: EPOCH, recovery: None, env: scripted::env(test.now) };
     let staged = Arc::new(staged);
-    let done = Handle::new(&staged, &options).run(&staged, &options);
+    let done = Handle::new(&staged, &options).and_then(|handle| handle.run(&staged, &options));
     let mut failed = Vec::new();
     match (done, &test.error) {
         (Ok(_), None) => {}
@@ -48,9 +48,9 @@ pub fn run(plan: &Plan, test: &Test, workers: usize, catalog: Catalog) -> Vec<Fa
         (Err(error), wanted) => {
             let wanted = wanted.as_ref().map(|wanted| format!("it should have failed with: {wanted}"));
             let notes = match &error {
-                RunError::Step(error) => error.error.notes.clone(),
+                RunError::Step(error) | RunError::Output(error) => error.error.notes.clone(),
                 RunError::Recovery(error) => error.notes.clone(),
-                RunError::Aborted | RunError::Start(_) => Vec::new(),
+                RunError::Store(_) | RunError::Aborted | RunError::Start(_) => Vec::new(),
             };
             failed.push(Failed::of_run(format!("the run failed: {error}"), notes.into_iter().chain(wanted).collect()));
         }

@@ -1,0 +1,122 @@
+//! How an execution takes up where the one before left off, before its dataflow is built.
+//!
+//! In this order: the store is opened and found sound; every sink looks whether its readers have seen more than the store
+//! knows of; only then the store is claimed, which removes what was not finished; and sinks show what was staged.
+
+use super::RunError;
+use crate::data::ids::{PartitionId, StepId, WorkerIndex};
+use crate::data::time::Epoch;
+use crate::dataflow::build::Execution;
+use crate::dataflow::durable::{Manifest, Recovery};
+use crate::dataflow::error::{LogicError, StepError};
+use crate::dataflow::hand_in::FLOW;
+use crate::dataflow::sink::SinkParts;
+use crate::dataflow::user_fn::InstanceCx;
+use crate::plan::{Plan, PlannedStep};
+use crate::recovery::catalogue::Step;
+use crate::recovery::store::{self, Store};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Epochs back from the newest durable one that a store can still be resumed from, at least.
+const RETENTION: u64 = 16;
+
+/// Where an execution is kept, and how.
+#[derive(Clone, Debug)]
+pub struct RecoveryOptions {
+    pub dir: PathBuf,
+    /// The number of files of a new store.
+    pub parts: u64,
+    /// For how long superseded snapshots are kept.
+    pub backup_interval: Duration,
+}
+
+/// What an execution goes on from.
+pub(super) struct Resumed {
+    pub recovery: Arc<dyn Recovery>,
+    pub first: Epoch,
+    /// Whether the input was at its end.
+    pub at_end: bool,
+}
+
+/// Opens the store and claims it.
+///
+/// # Errors
+/// The store is not one to go on from, or an output is not what the store says; nothing has changed then. Or the store
+/// cannot be written, or an output cannot.
+pub(super) fn resume(
+    plan: &Plan,
+    options: &RecoveryOptions,
+    workers: usize,
+    epoch: Duration,
+    execution: &Execution,
+) -> Result<Resumed, RunError> {
+    let env = &execution.env;
+    let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
+    let store_options = store::Options { parts: options.parts, retention };
+    let store = Store::open(&options.dir, &plan.flow, &kept_steps(plan), store_options, env)?;
+    let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
+        plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
+    for (step, sink) in &sinks {
+        let manifests = of_sink(store.load_sinks(&step.id).map_err(failed)?);
+        sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
+    }
+    let resumed_from = store.resume().epoch;
+    let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
+    let recovery: Arc<dyn Recovery> = Arc::new(claimed);
+    for (step, sink) in sinks {
+        let manifests = of_sink(recovery.load_sinks(&step.id).map_err(failed)?);
+        let cx = InstanceCx {
+            step: step.id.clone(),
+            worker: WorkerIndex(0),
+            run_id: execution.run_id.clone(),
+            env: env.clone(),
+            meter: step.meter.clone(),
+        };
+        sink.resume(&cx, &manifests).map_err(|error| RunError::Step(of_step(step, error)))?;
+        for manifest in manifests {
+            recovery.committed(&step.id, &manifest.part, manifest.epoch);
+        }
+    }
+    let ends = recovery.load_sources(&StepId::from(FLOW)).map_err(failed)?;
+    let at_end = ends.iter().any(|(_, end)| is_at(end, resumed_from));
+    Ok(Resumed { first: recovery.first_epoch(), recovery, at_end })
+}
+
+/// The steps that keep something.
+fn kept_steps(plan: &Plan) -> Vec<Step> {
+    let step = |id: StepId, kind: &str| Step { id, kind: kind.to_owned(), fingerprint: Vec::new() };
+    let own = plan.steps.iter().flat_map(|planned| {
+        let names = crate::dataflow::keyed::names_of(&planned.id);
+        [step(planned.id.clone(), planned.op), step(names, planned.op)]
+    });
+    own.chain([step(FLOW.into(), "flow")]).collect()
+}
+
+/// What a sink is to know of: not what another partition has taken over.
+fn of_sink(manifests: Vec<Manifest>) -> Vec<Manifest> {
+    let is_newest_empty = |part: &PartitionId| {
+        manifests.iter().rfind(|manifest| manifest.part == *part).is_some_and(|newest| newest.manifest.is_empty())
+    };
+    let over: Vec<PartitionId> =
+        manifests.iter().map(|manifest| manifest.part.clone()).filter(|part| is_newest_empty(part)).collect();
+    manifests.into_iter().filter(|manifest| !manifest.manifest.is_empty() && !over.contains(&manifest.part)).collect()
+}
+
+/// Whether the input ended with an epoch, as it was noted.
+fn is_at(end: &[u8], epoch: Epoch) -> bool {
+    end.try_into().map(u64::from_le_bytes).is_ok_and(|end| end == epoch.0)
+}
+
+fn epochs_in(time: Duration, epoch: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(epoch.as_nanos().max(1))).unwrap_or(u64::MAX)
+}
+
+fn failed(error: LogicError) -> RunError {
+    RunError::Recovery(Box::new(error))
+}
+
+fn of_step(step: &PlannedStep, error: LogicError) -> StepError {
+    StepError { step: step.id.clone(), worker: WorkerIndex(0), error: Box::new(error) }
+}
