@@ -68,16 +68,35 @@ fn a_part_that_is_missing_is_named() {
 #[test]
 fn a_part_of_another_time_or_store_is_named() {
     let put = |from: &Path, file: &str, folder: &Path| _ = fs::copy(from.join(file), folder.join(file)).unwrap();
-    check(|folder, backup, _| put(backup, "part-1.sqlite3", folder), &expect![[r#""#]]);
-    check(|folder, backup, _| put(backup, "part-0.sqlite3", folder), &expect![[r#""#]]);
-    check(|folder, _, other| put(other, "part-1.sqlite3", folder), &expect![[r#""#]]);
+    check(
+        |folder, backup, _| put(backup, "part-1.sqlite3", folder),
+        &expect![[r#"
+        Refused: recovery store, part-1.sqlite3: it ends with epoch 4, but part-0.sqlite3 can only be resumed from epoch 6 on; it is an older copy
+        help: restore all files of the store from copies of the same time"#]],
+    );
+    check(
+        |folder, backup, _| put(backup, "part-0.sqlite3", folder),
+        &expect![[r#"
+        Refused: recovery store, part-0.sqlite3: it ends with epoch 4, but part-1.sqlite3 can only be resumed from epoch 6 on; it is an older copy
+        help: restore all files of the store from copies of the same time"#]],
+    );
+    check(
+        |folder, _, other| put(other, "part-1.sqlite3", folder),
+        &expect![[r#"
+        Refused: recovery store, part-1.sqlite3: it is of another store than part-0.sqlite3
+        help: keep only files of one store in the folder"#]],
+    );
     check(
         |folder, _, _| _ = fs::copy(folder.join("part-0.sqlite3"), folder.join("part-1.sqlite3")).unwrap(),
-        &expect![[r#""#]],
+        &expect![[r#"
+            Refused: recovery store, part-1.sqlite3: it was called part-0.sqlite3 before
+            help: give each file the name that it had"#]],
     );
     check(
         |folder, _, _| _ = fs::copy(folder.join("part-0.sqlite3"), folder.join("part-2.sqlite3")).unwrap(),
-        &expect![[r#""#]],
+        &expect![[r#"
+            Refused: recovery store, part-2.sqlite3: it was called part-0.sqlite3 before
+            help: give each file the name that it had"#]],
     );
 }
 
