@@ -15,6 +15,7 @@ mod plugin;
 mod reference;
 mod run;
 mod test;
+mod test_sink;
 
 use crate::catalog::Catalog;
 use crate::connectors::CONNECTORS;
