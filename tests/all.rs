@@ -20,8 +20,13 @@ mod kills;
 mod memory;
 // `wxhost new`: what it refuses.
 mod new;
+// `wxhost plan`: what a changed flow keeps.
+mod plan;
 // A plugin in Python beside one in Rust.
 mod polyglot;
+// Flows that are kept, stopped and gone on with.
+#[cfg(unix)]
+mod recovery;
 // Projects outside of this workspace.
 mod project;
 // What other programs read of what was written.

@@ -29,7 +29,7 @@ key = "k"
 [[step]]
 name = "sums"
 op = "aggregate_running"
-aggregates = { sum = "sum(n)", rows = "count()" }
+aggregate = { sum = "sum(n)", rows = "count(*)" }
 
 [[step]]
 name = "lines"
@@ -43,13 +43,13 @@ from = "key"
 sink = { parquet = "out", partition_by = ["k"], roll_rows = 2 }
 "#;
 
-const WANTED: &str = r#"{"k":"a","sum":1,"rows":1}
-{"k":"b","sum":2,"rows":1}
-{"k":"a","sum":4,"rows":2}
-{"k":"c","sum":4,"rows":1}
-{"k":"c","sum":9,"rows":2}
-{"k":"b","sum":8,"rows":2}
-{"k":"a","sum":11,"rows":3}
+const WANTED: &str = r#"{"k":"a","n":1,"sum":1,"rows":1}
+{"k":"b","n":2,"sum":2,"rows":1}
+{"k":"a","n":3,"sum":4,"rows":2}
+{"k":"c","n":4,"sum":4,"rows":1}
+{"k":"c","n":5,"sum":9,"rows":2}
+{"k":"b","n":6,"sum":8,"rows":2}
+{"k":"a","n":7,"sum":11,"rows":3}
 "#;
 
 /// The library that is preloaded.

@@ -2,9 +2,9 @@
 
 use super::Output;
 use crate::catalog::function::FunctionError;
-use crate::dataflow::error::Domain;
+use crate::dataflow::error::{Domain, LogicError};
 use crate::diag::Diagnostics;
-use crate::recovery::error::Trouble;
+use crate::recovery::error::{StoreError, Trouble};
 use crate::run::RunError;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -41,8 +41,12 @@ pub enum Failure {
     Flow { path: String, text: String, problems: Diagnostics },
     /// A plugin is refused.
     Plugin(FunctionError),
+    /// A recovery store is refused, damaged or in use.
+    Store(StoreError),
     /// An execution did not finish.
     Run(RunError),
+    /// State would be lost, and it was said which.
+    StateLost,
     /// Tests failed, and it was said how.
     Tests,
 }
@@ -63,14 +67,12 @@ impl Failure {
             Failure::Usage { .. } => USAGE,
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
-            Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
+            Failure::Flow { .. } | Failure::Plugin(_) | Failure::StateLost => REFUSED,
+            Failure::Store(error) => of_trouble(error.trouble),
             Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
             Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
-            Failure::Run(RunError::Store(error)) => match error.trouble {
-                Trouble::Refused | Trouble::Damaged => REFUSED,
-                Trouble::Busy => UNAVAILABLE,
-                Trouble::Io => IO,
-            },
+            Failure::Run(RunError::Store(error)) => of_trouble(error.trouble),
+            Failure::Run(RunError::Output(_)) => REFUSED,
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -90,7 +92,7 @@ impl Failure {
                 }
                 rendered
             }
-            Failure::Tests => String::new(),
+            Failure::Tests | Failure::StateLost => String::new(),
             _ if output.is_json() => format!("{:#}\n", self.to_json()),
             _ => self.to_text(output),
         }
@@ -126,22 +128,43 @@ impl Failure {
             Failure::Io { message, help } => parts("io", message, help.as_ref()),
             Failure::Flow { problems, .. } => parts("flow-refused", problems, None),
             Failure::Plugin(error) => parts("plugin-refused", &error.message, error.help.as_ref()),
-            Failure::Run(RunError::Step(error)) => {
+            Failure::Store(error) | Failure::Run(RunError::Store(error)) => {
+                let code = match error.trouble {
+                    Trouble::Refused => "store-refused",
+                    Trouble::Damaged => "store-damaged",
+                    Trouble::Busy => "store-busy",
+                    Trouble::Io => "io",
+                };
+                parts(code, error, error.help.as_ref())
+            }
+            Failure::Run(RunError::Step(error) | RunError::Output(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
             Failure::Run(RunError::Recovery(error)) => {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
-            Failure::Run(RunError::Store(error)) => parts("recovery-refused", error, error.help.as_ref()),
             Failure::Run(error) => parts("run-failed", error, None),
+            Failure::StateLost => parts("state-lost", &"state would be lost", None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
+    }
+}
+
+impl From<LogicError> for Failure {
+    fn from(error: LogicError) -> Self {
+        Failure::Run(RunError::Recovery(Box::new(error)))
     }
 }
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         Failure::Run(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Store(error)
     }
 }
 
@@ -162,6 +185,14 @@ fn of_domain(domain: Domain) -> u8 {
     }
 }
 
+fn of_trouble(trouble: Trouble) -> u8 {
+    match trouble {
+        Trouble::Refused | Trouble::Damaged => REFUSED,
+        Trouble::Busy => UNAVAILABLE,
+        Trouble::Io => IO,
+    }
+}
+
 fn error_word(output: Output) -> &'static str {
     if output.color_stderr { "\u{1b}[1m\u{1b}[91merror\u{1b}[0m" } else { "error" }
 }
@@ -175,7 +206,7 @@ pub fn no_thread(error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::data::ids::WorkerIndex;
-    use crate::dataflow::error::{LogicError, StepError};
+    use crate::dataflow::error::StepError;
     use crate::diag::Diagnostic;
     use expect_test::{Expect, expect};
 
@@ -206,6 +237,15 @@ mod tests {
             (flow(&["io-not-found", "unknown-key"]), 78),
             (flow(&["unknown-key"]), 78),
             (Failure::Plugin(FunctionError { message: String::new(), help: None }), 78),
+            (Failure::Store(StoreError::new(Trouble::Refused, "", "")), 78),
+            (Failure::Store(StoreError::new(Trouble::Damaged, "", "")), 78),
+            (Failure::Store(StoreError::new(Trouble::Busy, "", "")), 69),
+            (Failure::Store(StoreError::new(Trouble::Io, "", "")), 74),
+            (Failure::from(StoreError::new(Trouble::Busy, "", "")), 69),
+            (Failure::from(StoreError::new(Trouble::Io, "", "")), 74),
+            (Failure::from(StoreError::new(Trouble::Refused, "", "")), 78),
+            (Failure::from(StoreError::damaged("", "")), 78),
+            (Failure::StateLost, 78),
             (Failure::Run(RunError::Aborted), 75),
             (no_thread(&io::Error::other("")), 69),
         ] {

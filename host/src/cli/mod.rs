@@ -11,7 +11,9 @@ mod graph;
 mod keeping;
 mod log;
 mod new;
+mod plan;
 mod plugin;
+mod recovery;
 mod reference;
 mod run;
 mod test;
@@ -56,6 +58,8 @@ enum Command {
     Run(run::Args),
     /// Check a flow and print its plan: steps, ports, schemas. Nothing is run
     Check(check::Args),
+    /// Tell what a flow, if changed, keeps of the states in a recovery store. Nothing is run, nothing is changed
+    Plan(plan::Args),
     /// Run the tests of flows
     #[command(long_about = test::HELP)]
     Test(test::Args),
@@ -68,6 +72,8 @@ enum Command {
     /// Look into plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Look into a recovery store, check it, or copy it. No flow may be running on it
+    Recovery(recovery::Args),
     /// List the operators, or explain one
     Operators(reference::Args),
     /// List the connectors, or explain one
@@ -126,11 +132,13 @@ fn execute(cli: Cli, output: Output) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args, env, output, line),
         Command::Check(args) => check::check(&args, env, output),
+        Command::Plan(args) => plan::plan(&args, &env, output),
         Command::Test(args) => test::test(&args, &env, output),
         Command::Graph(args) => graph::graph(&args, env),
         Command::New(args) => new::new(&args),
         Command::Build(args) => build::build(&args),
         Command::Plugin(command) => plugin::plugin(&command, env, output),
+        Command::Recovery(args) => recovery::recovery(&args, &env, output),
         Command::Operators(args) => reference::operators(&args, output),
         Command::Connectors(args) => reference::connectors(&args, output),
         Command::Completions { shell } => {

@@ -12,7 +12,7 @@ mod dir;
 mod file;
 mod format;
 mod identity;
-mod parquet;
+pub(crate) mod parquet;
 mod paths;
 mod plugin;
 mod plugin_state;

@@ -9,7 +9,7 @@ use crate::data::ids::PartitionId;
 use crate::data::time::Epoch;
 use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{Encode, Job, PartWriter, Routing, SinkParts, Start, Writer};
+use crate::dataflow::sink::{Encode, Flush, Job, PartWriter, Routing, SinkParts, Staged, Start, Writer};
 use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
 use crate::dataflow::user_fn::{InstanceCx, OpenSink, OpenSource, Polled, RowError, SinkFn, SourceFn};
 use crate::diag::Diagnostics;
@@ -234,7 +234,7 @@ impl Writer for PluginWriter {
         self.show(epoch)
     }
 
-    fn stage(&mut self, epoch: Epoch) -> Result<Option<Vec<u8>>, LogicError> {
+    fn stage(&mut self, epoch: Epoch) -> Result<Option<Staged>, LogicError> {
         let must_tell = std::mem::take(&mut self.must_tell);
         let written = std::mem::take(&mut self.written);
         if !written && !must_tell {
@@ -247,14 +247,14 @@ impl Writer for PluginWriter {
             }
             self.state.own = Some(Position { epoch, snapshot: self.sink.snapshot()? });
         }
-        Ok(Some(self.state.write()))
+        Ok(Some(Staged::safe(self.state.write())))
     }
 
-    fn commit(&mut self, epoch: Epoch, manifest: &[u8]) -> Result<(), LogicError> {
-        match State::read(manifest)?.staged {
-            Some(staged) if self.two_phase => self.sink.commit(epoch.0, &staged),
-            _ => Ok(()),
+    fn commit(&mut self, epoch: Epoch, manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
+        if let Some(staged) = State::read(manifest)?.staged.filter(|_| self.two_phase) {
+            self.sink.commit(epoch.0, &staged)?;
         }
+        Ok(None)
     }
 
     fn close(&mut self) -> Result<(), LogicError> {

@@ -107,7 +107,9 @@ impl TextFiles {
         for manifest in manifests {
             for (part, region) in State::read(&manifest.manifest)?.regions(&manifest.part) {
                 let target = followed(&target_of(&part));
-                commit(&target, &region)?;
+                if let Some(sync) = commit(&target, &region)? {
+                    sync()?;
+                }
                 folders.insert(parent(&target));
                 runs.extend(staged_for(&region.staged).map(|(_, run)| run.to_owned()));
                 remember(&mut known, part, region);

@@ -8,23 +8,19 @@ use super::staged::{Staged, cannot_write, make_safe_folder, remove, sync_folder}
 use super::text_files::{Region, State};
 use crate::data::time::Epoch;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{Job, Writer};
+use crate::dataflow::sink::{self, Flush, Job, Writer};
 use crate::dataflow::user_fn::RowError;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
-
-/// Bytes that are copied at a time.
-const COPY: usize = 1 << 20;
 
 /// Shows a staged region in its target, or finds that it is there.
 ///
 /// # Errors
 /// It cannot be written, or is gone.
-pub(super) fn commit(target: &Path, region: &Region) -> Result<(), LogicError> {
+pub(super) fn commit(target: &Path, region: &Region) -> Result<Option<Flush>, LogicError> {
     let folder = target.parent().unwrap_or(Path::new(""));
     let staged = folder.join(&region.staged);
     let mut from = match File::open(&staged) {
@@ -33,36 +29,31 @@ pub(super) fn commit(target: &Path, region: &Region) -> Result<(), LogicError> {
             // Shown before.
             return match fs::metadata(target).map_or(0, |metadata| metadata.len()) {
                 length if length < region.end() => Err(super::text_files::cut(target, length, region.end())),
-                _ => Ok(()),
+                _ => Ok(None),
             };
         }
         Err(error) => return Err(LogicError::io(format!("cannot read {}", staged.display()), &error)),
     };
     if region.offset == 0 {
         fs::rename(&staged, target).map_err(|error| cannot_write(target, &error))?;
-        return sync_folder(folder);
+        let folder = folder.to_owned();
+        return Ok(Some(Box::new(move || sync_folder(&folder))));
     }
     let failed = |error: &std::io::Error| cannot_write(target, error);
-    let to = OpenOptions::new().write(true).open(target).map_err(|error| failed(&error))?;
+    let mut to = OpenOptions::new().write(true).open(target).map_err(|error| failed(&error))?;
     let length = to.metadata().map_err(|error| failed(&error))?.len();
     if length < region.offset {
         return Err(super::text_files::cut(target, length, region.offset));
     }
-    let mut buffer = vec![0; COPY.min(usize::try_from(region.length).unwrap_or(COPY)).max(1)];
-    let mut at = region.offset;
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => {
-                to.write_all_at(&buffer[..read], at).map_err(|error| failed(&error))?;
-                at += read as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(LogicError::io(format!("cannot read {}", staged.display()), &error)),
-        }
-    }
-    to.sync_all().map_err(|error| failed(&error))?;
-    remove(&staged)
+    // Within the kernel, where it can.
+    to.seek(SeekFrom::Start(region.offset))
+        .and_then(|_| io::copy(&mut from, &mut to))
+        .map_err(|error| failed(&error))?;
+    let target = target.to_owned();
+    Ok(Some(Box::new(move || {
+        to.sync_data().map_err(|error| cannot_write(&target, &error))?;
+        remove(&staged)
+    })))
 }
 
 /// Writes one file, epoch by epoch.
@@ -124,12 +115,10 @@ impl Writer for KeptWriter {
         Ok(Vec::new())
     }
 
-    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Vec<u8>>, LogicError> {
+    fn stage(&mut self, _epoch: Epoch) -> Result<Option<sink::Staged>, LogicError> {
         let must_tell = std::mem::take(&mut self.must_tell);
         if std::mem::take(&mut self.written) {
             let staging = self.staging.take().expect("what was written is in a file");
-            staging.file.sync_all().map_err(|error| cannot_write(staging.staged.path(), &error))?;
-            sync_folder(self.target.parent().unwrap_or(Path::new("")))?;
             let staged = staging.staged.keep();
             self.state.file = Some(Region {
                 offset: self.state.file.as_ref().map_or(0, Region::end),
@@ -137,14 +126,18 @@ impl Writer for KeptWriter {
                 checksum: staging.hash.digest(),
                 staged: staged.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             });
-        } else if !must_tell {
-            return Ok(None);
+            let (file, folder) = (staging.file, self.target.parent().unwrap_or(Path::new("")).to_owned());
+            let flush: Flush = Box::new(move || {
+                file.sync_data().map_err(|error| cannot_write(&staged, &error))?;
+                sync_folder(&folder)
+            });
+            return Ok(Some(sink::Staged { manifest: self.state.write(), flush: Some(flush) }));
         }
-        Ok(Some(self.state.write()))
+        Ok(must_tell.then(|| sink::Staged::safe(self.state.write())))
     }
 
-    fn commit(&mut self, _epoch: Epoch, manifest: &[u8]) -> Result<(), LogicError> {
-        State::read(manifest)?.file.map_or(Ok(()), |region| commit(&self.target, &region))
+    fn commit(&mut self, _epoch: Epoch, manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
+        State::read(manifest)?.file.map_or(Ok(None), |region| commit(&self.target, &region))
     }
 
     fn close(&mut self) -> Result<(), LogicError> {

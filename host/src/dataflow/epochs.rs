@@ -12,6 +12,9 @@ use timely::scheduling::SyncActivator;
 /// go on, and a disk that does not keep up holds the sources back.
 const MOST_EPOCHS: u64 = 4;
 
+/// The first epoch of an execution with recovery is shorter than the others by this factor.
+const FIRST_EPOCH: u32 = 8;
+
 /// The epoch that sources are in; one for all workers of a process, so that no partition drifts from the others.
 pub struct Epochs {
     env: Env,
@@ -58,6 +61,8 @@ impl Epochs {
     #[must_use]
     pub fn with_recovery(mut self, durable: Arc<Durable>, began_at_end: bool) -> Self {
         self.durable = Some(durable);
+        // So that readers soon see that it goes on.
+        self.ends_at = AtomicU64::new(nanos(self.env.clock.elapsed().saturating_add(self.interval / FIRST_EPOCH)));
         self.began_at_end = began_at_end;
         self
     }

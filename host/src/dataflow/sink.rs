@@ -128,6 +128,25 @@ pub enum Job {
     Finish { file: u64, name: String },
 }
 
+/// What is left to do on another thread, which may wait for the disk while the writer goes on. Those of a partition are
+/// done in their order.
+pub type Flush = Box<dyn FnOnce() -> Result<(), LogicError> + Send>;
+
+/// What a writer put where no reader sees it.
+pub struct Staged {
+    /// What [`Writer::commit`] needs to know, in another process too.
+    pub manifest: Vec<u8>,
+    /// Makes it safe on its disk; only then the manifest counts.
+    pub flush: Option<Flush>,
+}
+
+impl Staged {
+    /// Something that is safe already.
+    pub fn safe(manifest: Vec<u8>) -> Staged {
+        Staged { manifest, flush: None }
+    }
+}
+
 /// Writes, on a thread where it may block.
 pub trait Writer: Send {
     /// Does a job; returns rows refused, for jobs of rows.
@@ -144,23 +163,24 @@ pub trait Writer: Send {
         Ok(())
     }
 
-    /// With recovery: an epoch has ended and everything of it was given to `run`. Makes it safe on its disk, where no
-    /// reader sees it, and returns what `commit` needs to know, in another process too. None: nothing was written, and
-    /// there is nothing new to go on from. Called for each epoch in which a job was run, and for the last one.
+    /// With recovery: an epoch has ended and everything of it was given to `run`. Puts it where no reader sees it. None:
+    /// nothing was written, and there is nothing new to go on from. Called for each epoch in which a job was run, and for
+    /// the last one.
     ///
     /// # Errors
     /// As for `run`.
-    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Vec<u8>>, LogicError> {
+    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Staged>, LogicError> {
         Ok(None)
     }
 
     /// With recovery: what was staged for an epoch is durable, so show it to readers. Called in the order of epochs; rows
-    /// of later ones may have been written and staged since.
+    /// of later ones may have been written and staged since. Only when what is returned is done the manifest may be
+    /// forgotten.
     ///
     /// # Errors
     /// As for `run`.
-    fn commit(&mut self, _epoch: Epoch, _manifest: &[u8]) -> Result<(), LogicError> {
-        Ok(())
+    fn commit(&mut self, _epoch: Epoch, _manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
+        Ok(None)
     }
 
     /// The input has ended and everything was given to `run`: show it to readers and end. With recovery all has been
@@ -266,8 +286,8 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     }
     let mut parts = Vec::new();
     for (name, part, orphans) in opened {
-        let activator = cx.scope.worker().sync_activator_for(address.to_vec());
-        match Part::start(name, part, orphans, cx, activator) {
+        let activator = || cx.scope.worker().sync_activator_for(address.to_vec());
+        match Part::start(name, part, orphans, cx, activator(), activator()) {
             Ok(part) => parts.push(part),
             // The operator is begun, so it must be built.
             Err(error) => cx.reporter().fail(error),

@@ -198,6 +198,11 @@ impl Groups {
         std::str::from_utf8(self.slots[group as usize].key(&self.bytes)).expect("keys are whole texts")
     }
 
+    /// The hash of the key of a group in use.
+    pub fn hash(&self, group: u32) -> u64 {
+        self.slots[group as usize].hash
+    }
+
     /// The keys of groups in use.
     pub fn keys(&self, groups: &[u32]) -> Keys {
         let slots = || groups.iter().map(|&group| &self.slots[group as usize]);
@@ -253,6 +258,13 @@ impl Groups {
         }
     }
 
+    /// Notes that something of all groups changed, if changes are noted.
+    pub fn touch_all(&mut self) {
+        let all: Vec<u32> =
+            (0..).take(self.slots.len()).filter(|&group: &u32| self.slots[group as usize].live).collect();
+        self.touch(&all);
+    }
+
     /// Takes the groups that changed since the last call and are in use, each once, and the keys that were released since
     /// then and are not in use.
     pub fn take_changes(&mut self) -> (Vec<u32>, Vec<Box<str>>) {
@@ -273,7 +285,8 @@ impl Groups {
         }
     }
 
-    fn find(&self, key: &str) -> Option<u32> {
+    /// The group of a key, if it has one.
+    pub fn find(&self, key: &str) -> Option<u32> {
         let hash = crate::data::key::hash(key);
         let is_it = |&group: &u32| {
             let slot = &self.slots[group as usize];

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use timely::worker::Worker;
 
-pub use recovery::RecoveryOptions;
+pub use recovery::{RecoveryOptions, kept_steps};
 
 /// How long a failed execution waits for its sinks to take back what they staged.
 const WRITERS_END: Duration = Duration::from_secs(30);
@@ -49,6 +49,9 @@ pub enum RunError {
     /// The recovery store is not one to go on from.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// An output is not what the store says: one of them is of another time.
+    #[error("{0}")]
+    Output(StepError),
     /// A test's source asked for a crash.
     #[error("aborted by the testing source")]
     Aborted,

@@ -8,11 +8,14 @@ use crate::data::ids::{PartitionId, StepId, WorkerIndex};
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
+use crate::dataflow::error::{LogicError, StepError};
 use crate::dataflow::hand_in::FLOW;
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
-use crate::plan::{Plan, PlannedStep};
+use crate::plan::{Plan, PlannedStep, kept};
 use crate::recovery::catalogue::Step;
+use crate::recovery::compare::FlowStep;
+use crate::recovery::resume::Wanted;
 use crate::recovery::store::{self, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ pub struct RecoveryOptions {
     pub parts: u64,
     /// For how long superseded snapshots are kept.
     pub backup_interval: Duration,
+    /// Steps whose states are dropped, if they cannot be kept.
+    pub drop_state: Vec<StepId>,
 }
 
 /// What an execution goes on from.
@@ -54,12 +59,14 @@ pub(super) fn resume(
     let env = &execution.env;
     let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
-    let store = Store::open(&options.dir, &plan.flow, &kept_steps(plan), store_options, env)?;
+    let steps = kept_steps(plan);
+    let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
+    let store = Store::open(&options.dir, &wanted, store_options, env)?;
     let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {
         let manifests = of_sink(store.load_sinks(&step.id).map_err(failed)?);
-        sink.verify(&manifests).map_err(|error| of_step(step, error))?;
+        sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
     }
     let resumed_from = store.resume().epoch;
     let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
@@ -72,8 +79,9 @@ pub(super) fn resume(
             run_id: execution.run_id.clone(),
             env: env.clone(),
             meter: step.meter.clone(),
+            migration: None,
         };
-        sink.resume(&cx, &manifests).map_err(|error| of_step(step, error))?;
+        sink.resume(&cx, &manifests).map_err(|error| RunError::Step(of_step(step, error)))?;
         for manifest in manifests {
             recovery.committed(&step.id, &manifest.part, manifest.epoch);
         }
@@ -83,14 +91,13 @@ pub(super) fn resume(
     Ok(Resumed { first: recovery.first_epoch(), recovery, at_end })
 }
 
-/// The steps that keep something.
-fn kept_steps(plan: &Plan) -> Vec<Step> {
-    let step = |id: StepId, kind: &str| Step { id, kind: kind.to_owned(), fingerprint: Vec::new() };
-    let own = plan.steps.iter().flat_map(|planned| {
-        let names = crate::dataflow::keyed::names_of(&planned.id);
-        [step(planned.id.clone(), planned.op), step(names, planned.op)]
+/// What a plan keeps, as a store wants to know it.
+pub fn kept_steps(plan: &Plan) -> Vec<FlowStep> {
+    let kept = kept::steps(plan).into_iter().map(|kept| FlowStep {
+        step: Step { id: kept.id, kind: kept.kind, fingerprint: kept.fingerprint },
+        renamed_from: kept.renamed_from,
     });
-    own.chain([step(FLOW.into(), "flow")]).collect()
+    kept.collect()
 }
 
 /// What a sink is to know of: not what another partition has taken over.
@@ -112,14 +119,10 @@ fn epochs_in(time: Duration, epoch: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(epoch.as_nanos().max(1))).unwrap_or(u64::MAX)
 }
 
-fn failed(error: crate::dataflow::error::LogicError) -> RunError {
+fn failed(error: LogicError) -> RunError {
     RunError::Recovery(Box::new(error))
 }
 
-fn of_step(step: &PlannedStep, error: crate::dataflow::error::LogicError) -> RunError {
-    RunError::Step(crate::dataflow::error::StepError {
-        step: step.id.clone(),
-        worker: WorkerIndex(0),
-        error: Box::new(error),
-    })
+fn of_step(step: &PlannedStep, error: LogicError) -> StepError {
+    StepError { step: step.id.clone(), worker: WorkerIndex(0), error: Box::new(error) }
 }

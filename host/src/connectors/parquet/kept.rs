@@ -10,11 +10,11 @@ use crate::data::ids::PartitionId;
 use crate::data::time::Epoch;
 use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::{Domain, LogicError};
-use crate::dataflow::sink::{Job, PartWriter, Writer};
+use crate::dataflow::sink::{self, Flush, Job, PartWriter, Writer};
 use crate::dataflow::user_fn::{InstanceCx, RowError};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Logs are written anew when more than this is dead in them, and more than half of them. Little in tests, so that they
@@ -235,27 +235,36 @@ impl Writer for KeptFolder {
         Ok(Vec::new())
     }
 
-    fn stage(&mut self, epoch: Epoch) -> Result<Option<Vec<u8>>, LogicError> {
+    fn stage(&mut self, epoch: Epoch) -> Result<Option<sink::Staged>, LogicError> {
         if !std::mem::take(&mut self.is_changed) {
             return Ok(None);
         }
         self.tidy_logs(epoch)?;
+        let mut unsafe_files: Vec<(PathBuf, File)> = Vec::new();
         if let Some((_, log)) = &mut self.log {
             let last = self.logs.last_mut().expect("there is a log");
             if !last.is_safe {
-                log.sync_all().map_err(|error| cannot_write(Path::new(&last.name), &error))?;
+                let path = self.folder.root().join(&last.name);
+                let log = log.try_clone().map_err(|error| cannot_write(&path, &error))?;
+                unsafe_files.push((path, log));
                 last.is_safe = true;
             }
         }
         let mut finished = Vec::new();
         for (staged, name) in self.finished.drain(..) {
             let sized = staged.reopen()?;
-            sized.sync_all().map_err(|error| cannot_write(staged.path(), &error))?;
             let size = sized.metadata().map_err(|error| cannot_write(staged.path(), &error))?.len();
+            unsafe_files.push((staged.path().to_owned(), sized));
             let staged = staged.keep().file_name().unwrap_or_default().to_string_lossy().into_owned();
             finished.push(Finished { staged, name, size });
         }
-        sync_folder(self.folder.root())?;
+        let root = self.folder.root().to_owned();
+        let flush: Flush = Box::new(move || {
+            for (path, file) in unsafe_files {
+                file.sync_all().map_err(|error| cannot_write(&path, &error))?;
+            }
+            sync_folder(&root)
+        });
         let wanted: Vec<&Kept> = self.logs.iter().filter(|log| log.live > 0).collect();
         let place = |name: &str| wanted.iter().position(|log| log.name == name).expect("live rows are in a log");
         let open = self.open.iter().map(|(&file, rows)| Open {
@@ -271,13 +280,14 @@ impl Writer for KeptFolder {
             logs: wanted.iter().map(|log| Log { name: log.name.clone(), length: log.length }).collect(),
             replaces: self.replaces.take(),
         };
-        Ok(Some(state.write()))
+        Ok(Some(sink::Staged { manifest: state.write(), flush: Some(flush) }))
     }
 
-    fn commit(&mut self, epoch: Epoch, manifest: &[u8]) -> Result<(), LogicError> {
+    fn commit(&mut self, epoch: Epoch, manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
         manifest::commit(self.folder.root(), &State::read(manifest)?)?;
         let due = self.retired.iter().take_while(|(retired, _)| *retired <= epoch).count();
-        self.retired.drain(..due).try_for_each(|(_, path)| remove(&path))
+        self.retired.drain(..due).try_for_each(|(_, path)| remove(&path))?;
+        Ok(None)
     }
 
     fn close(&mut self) -> Result<(), LogicError> {

@@ -7,6 +7,7 @@
 //! kept     the same with recovery: spill (rows of open files), manifest (what a store knows)
 //! split    rows -> rows of equal values
 //! hive     values <-> folders
+//! table    files that commands write
 //! ```
 
 mod encode;
@@ -17,6 +18,7 @@ mod sink;
 mod source;
 mod spill;
 mod split;
+pub(crate) mod table;
 
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;

@@ -7,7 +7,7 @@ use crate::data::time::Epoch;
 use crate::dataflow::durable::Manifest;
 use crate::dataflow::env::Env;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Start};
+use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Staged, Start};
 use crate::dataflow::user_fn::InstanceCx;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ pub(in crate::connectors) fn cx(execution: u64, worker: usize, env: &Env) -> Ins
         run_id: format!("5t0rex{execution}").into(),
         env: env.clone(),
         meter: Arc::default(),
+        migration: None,
     }
 }
 
@@ -129,7 +130,10 @@ impl Execution<'_> {
                     continue;
                 }
                 match step!(part.writer.stage(Epoch(epoch))?) {
-                    Some(manifest) => staged.push(Manifest { part: name.clone(), epoch: Epoch(epoch), manifest }),
+                    Some(what) => {
+                        let manifest = step!(flushed(what)?);
+                        staged.push(Manifest { part: name.clone(), epoch: Epoch(epoch), manifest });
+                    }
                     None => assert!(!adopts, "orphans are taken over"),
                 }
             }
@@ -167,7 +171,9 @@ impl Execution<'_> {
             return Ok(None);
         }
         let (part, _) = opened.get_mut(&manifest.part).expect("who staged is open");
-        part.writer.commit(manifest.epoch, &manifest.manifest)?;
+        if let Some(flush) = part.writer.commit(manifest.epoch, &manifest.manifest)? {
+            flush()?;
+        }
         if fuel.burn().is_none() {
             return Ok(None);
         }
@@ -201,4 +207,10 @@ pub(in crate::connectors) fn write(part: &mut PartWriter, batch: &Batch) {
     part.encoder.encode(batch, &mut jobs).unwrap();
     part.encoder.on_epoch(&mut jobs).unwrap();
     jobs.into_iter().for_each(|job| drop(part.writer.run(job).unwrap()));
+}
+
+/// Waits for the disk, and gives the manifest that counts then.
+pub fn flushed(staged: Staged) -> Result<Vec<u8>, LogicError> {
+    staged.flush.map_or(Ok(()), |flush| flush())?;
+    Ok(staged.manifest)
 }

@@ -1,7 +1,7 @@
 //! Text files of a sink through crashes: after each operation, with any number of epochs on their way.
 
 use super::Place;
-use super::kept::{Execution, Fuel, Store, cx, run_through, write};
+use super::kept::{Execution, Fuel, Store, cx, flushed, run_through, write};
 use crate::catalog::operator::StreamType;
 use crate::data::batch::Batch;
 use crate::data::schema::{Type, schema_of};
@@ -140,9 +140,11 @@ fn staged(sink: &str) -> (Place, Box<dyn SinkParts>, Vec<Manifest>) {
     let mut manifests = Vec::new();
     for (epoch, text) in [(1, "one"), (2, "two"), (3, "three")] {
         write(&mut opened, &batch(&[text]));
-        let manifest = opened.writer.stage(Epoch(epoch)).unwrap().unwrap();
-        if epoch < 3 {
-            opened.writer.commit(Epoch(epoch), &manifest).unwrap();
+        let manifest = flushed(opened.writer.stage(Epoch(epoch)).unwrap().unwrap()).unwrap();
+        if epoch < 3
+            && let Some(flush) = opened.writer.commit(Epoch(epoch), &manifest).unwrap()
+        {
+            flush().unwrap();
         }
         manifests.push(Manifest { part: part.clone(), epoch: Epoch(epoch), manifest });
     }

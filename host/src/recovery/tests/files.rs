@@ -24,7 +24,7 @@ fn env() -> Env {
 }
 
 fn open(folder: &Path) -> Result<Store, StoreError> {
-    Store::open(folder, &"test".into(), &[step("sum"), step("in"), step("out")], OPTIONS, &env())
+    Store::open(folder, &wanted(&[step("sum"), step("in"), step("out")]), OPTIONS, &env())
 }
 
 /// A store that is claimed, and what ends when it has.
@@ -174,8 +174,7 @@ fn files_that_are_not_those_of_the_store_are_refused() {
     expect!["Damaged: recovery store, part-1.sqlite3: it is not an SQLite file"].assert_eq(&refusal(folder.path()));
 
     std::fs::write(path(1), "").unwrap();
-    expect!["Refused: recovery store, part-1.sqlite3: it is not a part of a recovery store"]
-        .assert_eq(&refusal(folder.path()));
+    expect!["Damaged: recovery store, part-1.sqlite3: it is empty"].assert_eq(&refusal(folder.path()));
 
     std::fs::write(path(1), &whole).unwrap();
     let set = |pragma: &str, value: i64| {
@@ -204,7 +203,7 @@ fn a_store_whose_making_was_cut_short_is_made_again() {
     assert_eq!((store.resume().epoch, store.shelf.parts.len()), (Epoch(0), 3));
     let wrong = Options { parts: 65, ..OPTIONS };
     let other = folder.path().join("other");
-    let error = Store::open(&other, &"test".into(), &[], wrong, &env()).map(drop).unwrap_err();
+    let error = Store::open(&other, &wanted(&[]), wrong, &env()).map(drop).unwrap_err();
     assert_eq!(error.trouble, Trouble::Refused);
     assert!(!other.exists());
 }
