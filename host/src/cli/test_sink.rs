@@ -191,6 +191,7 @@ impl Run<'_> {
             run_id: "test".into(),
             env: self.env.clone(),
             meter: Arc::default(),
+            migration: None,
         };
         let parts = self.opened.factory.list_parts()?;
         let name = parts.first().map_or("0", String::as_str);
