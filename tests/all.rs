@@ -37,5 +37,7 @@ mod refused_plugins;
 mod signals;
 // `wxhost test`: which tests it runs, and what it tells.
 mod test_command;
+// A sink of a plugin that is killed at every step.
+mod test_sink;
 // Who may import whom, how long files are, what every declaration has.
 mod tidy;

@@ -17,6 +17,7 @@ mod recovery;
 mod reference;
 mod run;
 mod test;
+mod test_sink;
 
 use crate::catalog::Catalog;
 use crate::connectors::CONNECTORS;
