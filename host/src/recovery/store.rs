@@ -26,6 +26,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// Of a store's name, which is random, so much is enough to tell it from others.
+const RUN_ID_STORE: usize = 16;
+
 /// How to keep a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -100,6 +103,14 @@ impl Store {
         let resume = resume(&catalogues, wanted)?;
         let parts = parts.into_iter().map(|part| Arc::new(Mutex::new(part))).collect();
         Ok(Store { shelf: Shelf { parts, resume }, retention: options.retention })
+    }
+
+    /// A name that no other execution has, of this store or of another: that of the store, `x`, and the number of the
+    /// execution that goes on.
+    pub fn run_id(&self) -> String {
+        let first = lock(&self.shelf.parts[0]);
+        let store: String = first.catalogue().identity.store.chars().take(RUN_ID_STORE).collect();
+        format!("{store}x{}", self.shelf.resume.execution)
     }
 
     /// Where the store goes on.

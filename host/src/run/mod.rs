@@ -98,7 +98,7 @@ impl Handle {
         };
         let mut recovery = None;
         if let Some(store) = &options.recovery {
-            let resumed = recovery::resume(plan, store, options.workers, options.epoch, &execution)?;
+            let resumed = recovery::resume(plan, store, options.workers, options.epoch, &mut execution)?;
             let epochs = Epochs::new(execution.env.clone(), resumed.first, options.epoch);
             execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone(), resumed.at_end));
             recovery = Some(resumed.recovery);

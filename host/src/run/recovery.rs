@@ -54,9 +54,9 @@ pub(super) fn resume(
     options: &RecoveryOptions,
     workers: usize,
     epoch: Duration,
-    execution: &Execution,
+    execution: &mut Execution,
 ) -> Result<Resumed, RunError> {
-    let env = &execution.env;
+    let env = &execution.env.clone();
     let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
     let steps = kept_steps(plan);
@@ -69,6 +69,8 @@ pub(super) fn resume(
         sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
     }
     let resumed_from = store.resume().epoch;
+    // Whatever is found of an execution tells so whose it is.
+    execution.run_id = store.run_id().into();
     let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
     let recovery: Arc<dyn Recovery> = Arc::new(claimed);
     for (step, sink) in sinks {
