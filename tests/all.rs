@@ -5,6 +5,9 @@ mod support;
 
 // Commands other than run.
 mod cli;
+// Flows that were changed, and plugins with newer states, that go on from what was kept.
+#[cfg(unix)]
+mod changed_flows;
 // The example flows.
 mod examples;
 // `wxhost check` on every flow of tests/check, compared with the text beside it.

@@ -1,9 +1,10 @@
 //! Flows that are kept in a recovery store, stopped, changed and run again: by the program as people call it.
 
+use crate::support::case::Case;
 use crate::support::process::{signal, wait_until};
-use crate::support::{Done, copy_folder, temp_dir, wxhost};
+use crate::support::{Done, copy_folder};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Running sums of `in.jsonl` into `out.jsonl`.
 const SUMS: &str = r#"
@@ -29,40 +30,6 @@ name = "out"
 op = "output"
 sink = { file = "out.jsonl" }
 "#;
-
-/// A folder with a flow and its input.
-struct Case {
-    dir: tempfile::TempDir,
-}
-
-impl Case {
-    fn new(flow: &str) -> Case {
-        let case = Case { dir: temp_dir() };
-        case.write("flow.toml", flow);
-        case
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    fn run(&self, arguments: &str) -> Done {
-        self.wxhost(arguments).run()
-    }
-
-    fn wxhost(&self, arguments: &str) -> crate::support::Wxhost {
-        let flow = "run flow.toml --no-progress --summary=never";
-        wxhost(flow).args(arguments).dir(self.dir.path())
-    }
-}
 
 /// Lines `{"k":…,"n":…}`.
 fn rows(rows: &[(&str, i64)]) -> String {

@@ -118,6 +118,7 @@ pub struct Reduced<F: ReduceFunction>(Option<F::Row>);
 impl<F: ReduceFunction> State for Reduced<F> {
     const VERSION: u32 = F::VERSION;
     const DOC: &'static str = F::DOC;
+    const MIGRATES: bool = false;
     type Config = config::NoConfig;
 
     fn new(_: &Self::Config) -> Self {

@@ -25,6 +25,9 @@ pub trait State: Sized + 'static {
     /// What the function with this state does, for `wxhost plugin list`.
     const DOC: &'static str;
 
+    /// Whether `migrate` can read states of any older version.
+    const MIGRATES: bool = true;
+
     /// What the flow configures.
     type Config: Config;
 
@@ -57,7 +60,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 pub fn no_migration<T>(from_version: u32, to_version: u32) -> Result<T> {
     Err(Error::user(format!(
         "a state of version {from_version} cannot become one of version {to_version}: \
-         the plugin has no #[state(migrate = ...)]"
+         the function has no `migrate = ...` that reads it"
     )))
 }
 
@@ -161,6 +164,9 @@ fn no_group(group: u32) -> Error {
 
 /// Turns states of an older version into the current one.
 pub(crate) fn migrate<T: State>(from_version: u32, states: &VarSize) -> Result<VarSize> {
+    if !T::MIGRATES {
+        return no_migration(from_version, T::VERSION);
+    }
     let mut migrated = Bytes::default();
     for bytes in entries(states, states.offsets.len().saturating_sub(1))? {
         let state = T::migrate(from_version, bytes)?;

@@ -323,7 +323,7 @@ fn states_of_an_older_version_are_migrated() {
     let error = testing::FoldTest::<Average>::migrate(7, &[]).unwrap_err();
     assert_eq!(
         error.message(),
-        "a state of version 7 cannot become one of version 1: the plugin has no #[state(migrate = ...)]"
+        "a state of version 7 cannot become one of version 1: the function has no `migrate = ...` that reads it"
     );
 }
 

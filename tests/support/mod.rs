@@ -1,5 +1,6 @@
 //! Temporary folders, the program itself, and plugins that are built from source once.
 
+pub mod case;
 pub mod plugins;
 pub mod process;
 pub mod python;

@@ -29,6 +29,7 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
         Some(config) => (quote!(#config), quote!(<Self as ::core::convert::From<&#config>>::from(config))),
         None => (quote!(#sdk::NoConfig), quote!(<Self as ::core::default::Default>::default())),
     };
+    let migrates = migrate.is_some();
     let migrate = match migrate {
         Some(path) => quote!(#path(from_version, bytes)),
         None => quote!(#sdk::no_migration(from_version, #version)),
@@ -40,6 +41,7 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
             impl #sdk::State for #name {
                 const VERSION: u32 = #version;
                 const DOC: &'static str = #doc;
+                const MIGRATES: bool = #migrates;
                 type Config = #config;
 
                 fn new(config: &Self::Config) -> Self {

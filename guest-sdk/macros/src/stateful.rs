@@ -54,6 +54,7 @@ pub fn expand(kind: Kind, arguments: TokenStream, function: ItemFn) -> Result<To
         Kind::Map => quote!(#push(returned)),
         Kind::FlatMap => quote_spanned!(span=> returned.into_iter().for_each(|row| #push(row))),
     };
+    let migrates = migrate.is_some();
     let migrate = match migrate {
         Some(path) => {
             quote!(#path(from_version, bytes).map(|state| Self { state: ::core::option::Option::Some(state) }))
@@ -76,6 +77,7 @@ pub fn expand(kind: Kind, arguments: TokenStream, function: ItemFn) -> Result<To
             impl #sdk::State for #name {
                 const VERSION: u32 = #version;
                 const DOC: &'static str = #doc;
+                const MIGRATES: bool = #migrates;
                 type Config = #config_type;
 
                 fn new(_: &Self::Config) -> Self {

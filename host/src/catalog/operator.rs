@@ -85,6 +85,8 @@ pub struct KeptFunction {
     /// `plugin.function`.
     pub name: String,
     pub state_version: u32,
+    /// Asked, with no states, whether it can migrate those of an older version. States themselves are migrated where they
+    /// are restored ([`crate::dataflow::migration`]).
     pub migrate: Arc<dyn MigrateStates>,
 }
 

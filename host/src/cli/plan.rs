@@ -44,7 +44,7 @@ pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
         return Err(Failure::Usage { message, help });
     };
     let plan = planned.plan;
-    let steps = kept_steps(&plan);
+    let steps = kept_steps(&plan, env);
     let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
     let store = Store::look(&options.dir, &wanted)?;
     let lines = match &store {

@@ -100,7 +100,13 @@ impl<I: ?Sized, F: MigrateStates + ?Sized> Instance<I, F> {
         if !self.migration.is_restoring.load(Ordering::Relaxed) {
             return Ok(states.clone());
         }
-        self.factory.migrate(&self.cx, self.migration.from_version, states)
+        let from = self.migration.from_version;
+        self.factory.migrate(&self.cx, from, states).map_err(|error| match error.help {
+            Some(_) => error,
+            None => error.help(format!(
+                "go back to the plugin with the state version {from}, whose states are all still there, or mend what migrates"
+            )),
+        })
     }
 }
 

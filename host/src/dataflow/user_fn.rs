@@ -245,7 +245,8 @@ pub trait SinkFn: Send {
 
 /// Turns states of an older version of a function into the current one.
 pub trait MigrateStates: Send + Sync {
-    /// Turns encoded states, none of which is null, from a version into the current one, in their order.
+    /// Turns encoded states, none of which is null, from a version into the current one, in their order. With no states,
+    /// tells whether it could.
     ///
     /// # Errors
     /// The plugin cannot read that version, or a state; or it failed.

@@ -3,7 +3,7 @@
 use super::states::in_chunks;
 use super::transform::{FunctionArgs, reads};
 use super::window::{
-    Early, Given, LogicFactory, MigrateWindows, Order, WindowArgs, WindowLogic, Windowing, early_doc, ordered_doc,
+    Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, early_doc, ordered_doc,
     shared_doc,
 };
 use crate::catalog::cx::CheckCx;
@@ -121,7 +121,7 @@ impl LogicFactory for Fold {
 
     fn keeps(&self, keeps: Keeps) -> Keeps {
         match &self.guest {
-            Some(name) => keeps.function(name, self.open.state_version, MigrateWindows::of(self.open.factory.clone())),
+            Some(name) => keeps.function(name, self.open.state_version, self.open.factory.clone()),
             None => keeps,
         }
     }

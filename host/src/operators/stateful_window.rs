@@ -4,7 +4,7 @@ use super::fold_window::is_all;
 use super::states::in_chunks;
 use super::transform::{FunctionArgs, reads};
 use super::window::{
-    Early, Given, LogicFactory, MigrateWindows, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc,
+    Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc,
 };
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Keeps, Operator};
@@ -78,7 +78,7 @@ impl LogicFactory for Stateful {
     }
 
     fn keeps(&self, keeps: Keeps) -> Keeps {
-        keeps.function(&self.name, self.open.state_version, MigrateWindows::of(self.open.factory.clone()))
+        keeps.function(&self.name, self.open.state_version, self.open.factory.clone())
     }
 }
 

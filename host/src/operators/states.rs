@@ -8,7 +8,6 @@ use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::durable::Changes;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::user_fn::{InstanceCx, MigrateStates};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, RecordBatch, RecordBatchOptions, StringArray,
 };
@@ -16,7 +15,6 @@ use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, RowParser, SortField};
-use std::sync::Arc;
 
 /// What became of the keys of a step since the last call: `states` encodes those of some groups, one value each. None if
 /// nothing changed.
@@ -131,21 +129,6 @@ pub(super) fn without_tails(states: &BinaryArray, length: usize) -> Result<(Bina
         tails.push(&state[start..]);
     }
     Ok((shorter.finish(), tails))
-}
-
-/// Brings states of an older version, which have tails, into the current one.
-pub(super) struct MigrateTailed {
-    pub migrate: Arc<dyn MigrateStates>,
-    /// The length of a tail.
-    pub tail: usize,
-}
-
-impl MigrateStates for MigrateTailed {
-    fn migrate(&self, cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
-        let (states, tails) = without_tails(states, self.tail)?;
-        let states = self.migrate.migrate(cx, from_version, &states)?;
-        with_tails(&states, |at, state| state.extend_from_slice(tails[at]))
-    }
 }
 
 /// Writes a time, or that there is none.

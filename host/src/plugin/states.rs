@@ -68,7 +68,8 @@ pub(super) fn in_calls(
     Ok(())
 }
 
-/// Has a guest turn states of an older version into the current one, in as many calls as it takes.
+/// Has a guest turn states of an older version into the current one, in as many calls as it takes. If there are none, it is
+/// asked all the same: whether it could.
 ///
 /// # Errors
 /// As for `in_calls`; or the guest returns another number of states.
@@ -77,6 +78,10 @@ pub(super) fn migrate(
     states: &BinaryArray,
     mut call: impl FnMut(&mut Guest, types::VarSize) -> Result<types::VarSize, LogicError>,
 ) -> Result<BinaryArray, LogicError> {
+    if states.is_empty() {
+        let none = call(guest, types::VarSize { offsets: vec![0], data: Vec::new() })?;
+        return validate::states(none, 0).map_err(|lie| guest.caught(lie));
+    }
     let groups: Vec<u32> = (0..).take(states.len()).collect();
     let mut migrated: Vec<BinaryArray> = Vec::new();
     in_calls(&groups, states, |groups, states| {
@@ -85,9 +90,6 @@ pub(super) fn migrate(
         Ok(())
     })?;
     let arrays: Vec<&dyn Array> = migrated.iter().map(|states| states as &dyn Array).collect();
-    if arrays.is_empty() {
-        return Ok(BinaryArray::from_iter_values(std::iter::empty::<&[u8]>()));
-    }
     Ok(concat(&arrays)?.as_binary().clone())
 }
 

@@ -12,21 +12,48 @@ use crate::data::ids::StepId;
 use crate::data::time::Epoch;
 use crate::dataflow::hand_in;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
 /// The number that marks of retired numbers are written under. No step has it.
 pub const MARKS: StepNumber = 0;
 
 /// A step of the flow that keeps something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FlowStep {
     pub step: Step,
     /// The name that it may still have in the store.
     pub renamed_from: Option<StepId>,
+    /// Whether its function can migrate states of an older version.
+    pub migrates: Migrates,
+}
+
+/// Says whether a function can migrate states of an older version, and if not, why. Asked only if a store has such.
+#[derive(Clone)]
+pub struct Migrates(Arc<dyn Fn(u32) -> Result<(), String> + Send + Sync>);
+
+impl Migrates {
+    /// Asks a function.
+    pub fn by(ask: impl Fn(u32) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Migrates(Arc::new(ask))
+    }
+}
+
+impl Default for Migrates {
+    fn default() -> Self {
+        Migrates::by(|_| Ok(()))
+    }
+}
+
+impl fmt::Debug for Migrates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Migrates")
+    }
 }
 
 impl From<Step> for FlowStep {
     fn from(step: Step) -> Self {
-        FlowStep { step, renamed_from: None }
+        FlowStep { step, renamed_from: None, migrates: Migrates::default() }
     }
 }
 
@@ -172,7 +199,8 @@ pub fn compare(parts: &[&Catalogue], epoch: Epoch, flow: &[FlowStep], drops: &[S
     number(&known, flow, verdicts)
 }
 
-fn judge(known: &Known, FlowStep { step, renamed_from }: &FlowStep) -> Verdict {
+fn judge(known: &Known, flow: &FlowStep) -> Verdict {
+    let FlowStep { step, renamed_from, .. } = flow;
     let own = known.state_of(&step.id);
     let before = renamed_from.as_ref().and_then(|old| Some((old, known.state_of(old)?)));
     let verdict = |number, renamed_from, outcome| {
@@ -182,14 +210,14 @@ fn judge(known: &Known, FlowStep { step, renamed_from }: &FlowStep) -> Verdict {
     match (own, before) {
         // After a claim of only some of the parts, it may be one and the same.
         (Some(own), Some((old, before))) if own != before => verdict(Some(own), None, Outcome::Ambiguous(old.clone())),
-        (None, Some((old, number))) => verdict(Some(number), Some(old.clone()), judge_state(known, number, step)),
-        (Some(number), _) => verdict(Some(number), None, judge_state(known, number, step)),
+        (None, Some((old, number))) => verdict(Some(number), Some(old.clone()), judge_state(known, number, flow)),
+        (Some(number), _) => verdict(Some(number), None, judge_state(known, number, flow)),
         (None, None) => verdict(None, None, Outcome::New),
     }
 }
 
 /// Judges whether a step can go on from the state under a number.
-fn judge_state(known: &Known, number: StepNumber, step: &Step) -> Outcome {
+fn judge_state(known: &Known, number: StepNumber, FlowStep { step, migrates, .. }: &FlowStep) -> Outcome {
     // What is said of a number that has a state differs only in what does the state no harm.
     let old = known.steps.get(&number).and_then(|said| said.first()).expect("a number with a name was found");
     if old.kind != step.kind {
@@ -205,7 +233,10 @@ fn judge_state(known: &Known, number: StepNumber, step: &Step) -> Outcome {
     let found = new.since(&old);
     match found.migrates {
         _ if !found.breaking.is_empty() => Outcome::Unreadable(found.breaking),
-        Some((from, to)) => Outcome::Migrated { from, to },
+        Some((from, to)) => match (migrates.0)(from) {
+            Ok(()) => Outcome::Migrated { from, to },
+            Err(why) => Outcome::Unreadable(vec![format!("the state version of its function: {from} -> {to}, but {why}")]),
+        },
         None => Outcome::Kept(found.harmless),
     }
 }
@@ -227,7 +258,7 @@ fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut
         };
         (verdict.renamed_from, verdict.number) = kept;
         if let Some(number) = verdict.number {
-            verdict.outcome = judge_state(known, number, &step.step);
+            verdict.outcome = judge_state(known, number, step);
         }
         let (step, number) = gone;
         lost.insert(owner(&step).to_owned());

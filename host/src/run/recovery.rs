@@ -4,19 +4,22 @@
 //! knows of; only then the store is claimed, which removes what was not finished; and sinks show what was staged.
 
 use super::RunError;
+use crate::catalog::operator::KeptFunction;
 use crate::data::ids::{PartitionId, StepId, WorkerIndex};
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
+use crate::dataflow::env::Env;
 use crate::dataflow::error::{LogicError, StepError};
 use crate::dataflow::hand_in::FLOW;
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
 use crate::plan::{Plan, PlannedStep, kept};
 use crate::recovery::catalogue::Step;
-use crate::recovery::compare::FlowStep;
+use crate::recovery::compare::{FlowStep, Migrates};
 use crate::recovery::resume::Wanted;
 use crate::recovery::store::{self, Store};
+use arrow::array::BinaryArray;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +62,7 @@ pub(super) fn resume(
     let env = &execution.env.clone();
     let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
-    let steps = kept_steps(plan);
+    let steps = kept_steps(plan, env);
     let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
     let store = Store::open(&options.dir, &wanted, store_options, env)?;
     let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
@@ -94,12 +97,29 @@ pub(super) fn resume(
 }
 
 /// What a plan keeps, as a store wants to know it.
-pub fn kept_steps(plan: &Plan) -> Vec<FlowStep> {
+pub fn kept_steps(plan: &Plan, env: &Env) -> Vec<FlowStep> {
     let kept = kept::steps(plan).into_iter().map(|kept| FlowStep {
+        migrates: kept.function.map_or_else(Migrates::default, |function| migrates(&kept.id, function, env)),
         step: Step { id: kept.id, kind: kept.kind, fingerprint: kept.fingerprint },
         renamed_from: kept.renamed_from,
     });
     kept.collect()
+}
+
+/// Whether a function can migrate states of an older version: it is handed none of them.
+fn migrates(step: &StepId, function: KeptFunction, env: &Env) -> Migrates {
+    let cx = InstanceCx {
+        step: step.clone(),
+        worker: WorkerIndex(0),
+        run_id: "plan".into(),
+        env: env.clone(),
+        meter: Arc::default(),
+        migration: None,
+    };
+    Migrates::by(move |from| {
+        let none = BinaryArray::new_null(0);
+        function.migrate.migrate(&cx, from, &none).map(drop).map_err(|error| format!("{}: {error}", function.name))
+    })
 }
 
 /// What a sink is to know of: not what another partition has taken over.

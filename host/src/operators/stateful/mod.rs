@@ -2,19 +2,17 @@
 
 mod logic;
 
-use super::states::MigrateTailed;
 use super::transform::reads;
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::keyed::keyed;
-use crate::dataflow::user_fn::{MigrateStates, OpenStateful};
+use crate::dataflow::user_fn::OpenStateful;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Spanned};
 use arrow::datatypes::SchemaRef;
 use logic::{Logic, Rules, Shape};
-use std::sync::Arc;
 
 #[derive(serde::Deserialize)]
 struct Args {
@@ -201,12 +199,9 @@ fn check(cx: &CheckCx<'_>, shape: Shape) -> Result<Checked, Diagnostics> {
 /// What a step keeps: the states as the function encodes them. Something may stand behind each of them; states of steps
 /// that differ in that are of two versions.
 fn keeps(function: &str, open: &OpenStateful, rules: &Rules) -> Keeps {
-    let migrate: Arc<dyn MigrateStates> = open.factory.clone();
-    let (version, migrate) = match rules.tail() {
-        0 => (1, migrate),
-        tail => (2, Arc::new(MigrateTailed { migrate, tail }) as Arc<dyn MigrateStates>),
-    };
-    Keeps { version, ..Keeps::new() }.ignoring(&["ttl"]).function(function, open.state_version, migrate)
+    let version = if rules.tail() == 0 { 1 } else { 2 };
+    let keeps = Keeps { version, ..Keeps::new() }.ignoring(&["ttl"]);
+    keeps.function(function, open.state_version, open.factory.clone())
 }
 
 struct StatefulStep {

@@ -2,13 +2,11 @@
 
 use super::super::testing::table;
 use super::*;
-use crate::data::ids::WorkerIndex;
 use crate::data::schema::{Type, schema_of};
-use crate::dataflow::env::real;
-use crate::dataflow::user_fn::InstanceCx;
 use arrow::array::{ListArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::Arc;
 
 #[test]
 fn changes_name_live_keys_with_states_and_released_ones_without() {
@@ -113,35 +111,14 @@ fn rows_are_encoded_as_they_were_by_earlier_versions() {
     }
 }
 
-/// Doubles states of version 1.
-struct Doubling;
-
-impl MigrateStates for Doubling {
-    fn migrate(&self, _cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
-        assert_eq!(from_version, 1);
-        Ok(states.iter().map(|state| state.map(|state| [state, state].concat())).collect())
-    }
-}
-
 #[test]
-fn what_stands_behind_states_stays_when_they_are_brought_into_a_new_version() {
+fn what_stands_behind_states_is_parted_from_them() {
     let states = BinaryArray::from_iter_values([&b"a"[..], b"", b"bc"]);
     let tails = [&b"12"[..], b"34", b"56"];
     let saved = with_tails(&states, |at, state| state.extend_from_slice(tails[at])).unwrap();
     assert_eq!(saved, BinaryArray::from_iter_values([&b"a12"[..], b"34", b"bc56"]));
     assert_eq!(without_tails(&saved, 2).unwrap(), (states, tails.to_vec()));
     assert!(without_tails(&saved, 3).is_err(), "one is too short");
-    let migrate = MigrateTailed { migrate: Arc::new(Doubling), tail: 2 };
-    let cx = InstanceCx {
-        step: "s".into(),
-        worker: WorkerIndex(0),
-        run_id: "r".into(),
-        env: real::env(),
-        meter: Arc::default(),
-        migration: None,
-    };
-    let migrated = migrate.migrate(&cx, 1, &saved).unwrap();
-    assert_eq!(migrated, BinaryArray::from_iter_values([&b"aa12"[..], b"34", b"bcbc56"]));
 }
 
 #[test]

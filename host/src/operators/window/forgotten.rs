@@ -14,6 +14,8 @@ pub(super) struct Forgotten {
     is_tracking: bool,
     /// Keys that had a memo and no longer have.
     stale: Vec<Box<str>>,
+    /// Keys whose memos are to be written anew.
+    again: Vec<Box<str>>,
 }
 
 #[derive(Default)]
@@ -69,6 +71,16 @@ impl Forgotten {
         }
         let ids = self.groups.get(&group_of(crate::data::key::hash(key)))?;
         (ids.memo.as_deref() == Some(key)).then_some(ids.next)
+    }
+
+    /// Has all memos written anew.
+    pub fn touch_all(&mut self) {
+        self.again = self.groups.values().filter_map(|ids| ids.memo.clone()).collect();
+    }
+
+    /// Takes the keys whose memos are to be written anew.
+    pub fn take_again(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.again)
     }
 
     /// Takes the keys that had a memo and no longer have.

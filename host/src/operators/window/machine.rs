@@ -369,6 +369,12 @@ impl Keyed for Machine {
         self.load(keys, states, now)
     }
 
+    fn touch_all(&mut self) -> Result<(), LogicError> {
+        self.groups.touch_all();
+        self.forgotten.touch_all();
+        Ok(())
+    }
+
     fn snapshot(&mut self, now: Instant) -> Result<Option<Changes>, LogicError> {
         self.save(now)
     }

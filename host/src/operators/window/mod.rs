@@ -31,4 +31,3 @@ pub(super) use args::{Early, Order, WindowArgs, Windowing, check_clock, check_fo
 pub(super) use clock::{Clock, KeyClock, Moment, NO_TIME, Stamp, Stamper};
 pub(super) use doc::{early_doc, ordered_doc, shared_doc};
 pub(super) use logic::{Given, LogicFactory, WindowLogic};
-pub(super) use saved::MigrateWindows;

@@ -2,18 +2,15 @@
 //!
 //! A state is a byte that tells its kind. Behind [`MEMO`] stands an id ([`super::forgotten`]). Behind [`KEY`] stand the
 //! length of the *head* and the head: what the machine keeps of the key, of its windows and of its rows that wait; then
-//! the states that the logic keeps of those windows that have one, each behind its length. So the states of the logic
-//! can be exchanged without knowing the head ([`MigrateWindows`]).
+//! the states that the logic keeps of those windows that have one, each behind its length.
 //!
 //! Whoever changes this form gives the steps a new version ([`crate::catalog::operator::Keeps::version`]).
 
 use super::super::states::{Reader, put_bytes, put_i64, put_len, unreadable};
 use super::slots::Window;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::user_fn::{InstanceCx, MigrateStates};
-use arrow::array::{Array, BinaryArray};
+use arrow::array::BinaryArray;
 use arrow::buffer::{Buffer, OffsetBuffer};
-use std::sync::Arc;
 
 const KEY: u8 = 0;
 const MEMO: u8 = 1;
@@ -239,52 +236,10 @@ impl States<'_> {
     }
 }
 
-/// Has a plugin turn the states of its function within the states of keys into those of its current version.
-pub(in super::super) struct MigrateWindows(Arc<dyn MigrateStates>);
-
-impl MigrateWindows {
-    /// Makes that of a function.
-    pub fn of(function: Arc<dyn MigrateStates>) -> Arc<dyn MigrateStates> {
-        Arc::new(MigrateWindows(function))
-    }
-}
-
-impl MigrateStates for MigrateWindows {
-    fn migrate(&self, cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
-        let mut inner: Vec<&[u8]> = Vec::new();
-        for state in states.iter().flatten() {
-            if let Saved::Key(_, mut states) = Saved::of(state)? {
-                while let Some(state) = states.next()? {
-                    inner.push(state);
-                }
-            }
-        }
-        let inner = BinaryArray::from_iter_values(inner);
-        let migrated = if inner.is_empty() { inner } else { self.0.migrate(cx, from_version, &inner)? };
-        let mut migrated = migrated.iter().map(Option::unwrap_or_default);
-        let mut writer = Writer::default();
-        for state in states.iter().flatten() {
-            let mut tail = match Saved::of(state)? {
-                Saved::Key(_, states) => states,
-                Saved::Memo(next_id) => {
-                    writer.memo(next_id);
-                    continue;
-                }
-            };
-            writer.bytes.extend_from_slice(&state[..state.len() - tail.0.0.len()]);
-            while tail.next()?.is_some() {
-                writer.state(migrated.next().ok_or_else(|| unreadable("a state got lost on its way"))?);
-            }
-            writer.end();
-        }
-        writer.finish(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataflow::user_fn::InstanceCx;
+    use arrow::array::Array;
 
     fn state(writer: &mut Writer, states: &[&[u8]]) {
         let key = SavedKey { watermark: -1, seen: 2, next_id: 3, forgotten: 4 };
@@ -338,35 +293,5 @@ mod tests {
         read(whole).unwrap();
         (0..whole.len()).for_each(|len| assert!(read(&whole[..len]).is_err(), "{len}"));
         assert!(Saved::of(&[2]).is_err());
-    }
-
-    struct Doubles;
-
-    impl MigrateStates for Doubles {
-        fn migrate(&self, _: &InstanceCx, from: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
-            assert_eq!(from, 3);
-            Ok(BinaryArray::from_iter_values(states.iter().flatten().map(|state| state.repeat(2))))
-        }
-    }
-
-    #[test]
-    fn a_plugin_is_handed_its_own_states_only() {
-        let write = |states: [&[&[u8]]; 2]| {
-            let mut writer = Writer::default();
-            state(&mut writer, states[0]);
-            writer.memo(1);
-            state(&mut writer, states[1]);
-            writer.finish(0).unwrap()
-        };
-        let cx = InstanceCx {
-            step: "s".into(),
-            worker: crate::data::ids::WorkerIndex(0),
-            run_id: "run".into(),
-            env: crate::dataflow::env::real::env(),
-            meter: Arc::default(),
-            migration: None,
-        };
-        let migrated = MigrateWindows(Arc::new(Doubles)).migrate(&cx, 3, &write([&[b"ab", b"c"], &[b""]])).unwrap();
-        assert_eq!(migrated, write([&[b"abab", b"cc"], &[b""]]));
     }
 }

@@ -24,6 +24,14 @@ impl Machine {
     pub(super) fn save(&mut self, now: Instant) -> Result<Option<Changes>, LogicError> {
         let (live, mut gone) = self.groups.take_changes();
         let mut stale = self.forgotten.take_stale();
+        let mut again = self.forgotten.take_again();
+        if !again.is_empty() {
+            // Not of keys that have state by now, nor where another memo has taken the place.
+            again.retain(|key| self.groups.find(key).is_none() && self.forgotten.memo(key).is_some());
+            gone.append(&mut again);
+            gone.sort_unstable();
+            gone.dedup();
+        }
         if live.is_empty() && gone.is_empty() && stale.is_empty() {
             return Ok(None);
         }

@@ -273,3 +273,28 @@ fn ids_of_sessions_are_not_used_again_though_keys_were_forgotten_before_a_crash(
         assert_eq!(all.take().down, [format!("{one} 5 x 0..0")]);
     }
 }
+
+#[test]
+fn all_that_is_kept_is_handed_in_anew_if_its_form_has_changed() {
+    let keys = keys_of_a_group(2);
+    let [one, two] = [0, 1].map(|at| keys[at].as_str());
+    let forgets = Rules { forget_after: 10_000_000, ..rules(Windower::session(10), 0) };
+    for workers in [1, 3] {
+        let (mut all, mut store) = start(forgets, 1);
+        all.rows(0, &[(one, 0, "x"), (one, 20, "y")]).idle(100).take();
+        all.epoch(&mut store);
+        all.busy(20_000_000).busy(20_000_000);
+        all.epoch(&mut store);
+        all.rows(0, &[("b", 0, "x"), ("c", 0, "x")]);
+        all.epoch(&mut store);
+        assert_eq!(store.len(), 3, "two keys, and one that was forgotten");
+        all.crash(&store, workers).each(|bench| bench.machine.touch_all().unwrap());
+        let mut new = Store::new();
+        all.epoch(&mut new);
+        assert_eq!(new, store);
+        // Once is enough.
+        assert_eq!(all.epoch(&mut new), Vec::<String>::new());
+        all.crash(&new, workers).rows(0, &[(two, 0, "x")]).idle(100);
+        assert!(all.take().down.contains(&format!("{two} 2 x 0..0")), "its id is one that was not used");
+    }
+}
