@@ -135,7 +135,7 @@ impl Failure {
                     Trouble::Busy => "store-busy",
                     Trouble::Io => "io",
                 };
-                parts(code, error, error.help.as_ref())
+                Parts { notes: error.notes.clone(), ..parts(code, error, error.help.as_ref()) }
             }
             Failure::Run(RunError::Step(error) | RunError::Output(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }

@@ -3,8 +3,7 @@
 use super::states::in_chunks;
 use super::transform::{FunctionArgs, reads};
 use super::window::{
-    Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, early_doc, ordered_doc,
-    shared_doc,
+    Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, early_doc, ordered_doc, shared_doc,
 };
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Keeps, Operator};

@@ -3,9 +3,7 @@
 use super::fold_window::is_all;
 use super::states::in_chunks;
 use super::transform::{FunctionArgs, reads};
-use super::window::{
-    Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc,
-};
+use super::window::{Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc};
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::time::Instant;

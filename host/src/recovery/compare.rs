@@ -235,7 +235,9 @@ fn judge_state(known: &Known, number: StepNumber, FlowStep { step, migrates, .. 
         _ if !found.breaking.is_empty() => Outcome::Unreadable(found.breaking),
         Some((from, to)) => match (migrates.0)(from) {
             Ok(()) => Outcome::Migrated { from, to },
-            Err(why) => Outcome::Unreadable(vec![format!("the state version of its function: {from} -> {to}, but {why}")]),
+            Err(why) => {
+                Outcome::Unreadable(vec![format!("the state version of its function: {from} -> {to}, but {why}")])
+            }
         },
         None => Outcome::Kept(found.harmless),
     }
