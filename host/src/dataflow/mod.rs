@@ -36,6 +36,7 @@ pub mod stateless;
 #[cfg(test)]
 pub mod testing;
 mod ticks;
+mod timer;
 pub mod user_fn;
 pub mod wire;
 pub mod writers;

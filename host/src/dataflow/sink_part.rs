@@ -111,10 +111,10 @@ impl Part {
         let (answer, done) = answers(activator);
         let mut writer = part.writer;
         let writing = cx.execution.writers.begin();
-        let meter = cx.meter.clone();
+        let (meter, env) = (cx.meter.clone(), cx.execution.env.clone());
         let body = Box::new(move || {
             let mut has_closed = false;
-            while let Ok(order) = orders.recv() {
+            while let Ok(order) = env.receive(&orders) {
                 let is_last = matches!(order, Order::Close);
                 let result = carry_out(&mut *writer, order, &meter);
                 let failed = result.is_err();

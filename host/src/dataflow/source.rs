@@ -17,6 +17,7 @@ use super::part::{Part, Polled, Saved, Waiting};
 use super::partitions::Partitions;
 use super::script::{Phase, ScriptedSource, Wait};
 use super::ticks::{Positions, Ticks};
+use super::timer::Timer;
 use super::user_fn::InstanceCx;
 use crate::data::ids::PartitionId;
 use crate::data::time::{Instant, Tick};
@@ -27,7 +28,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::Activator;
 
 /// Pieces handled in one turn before the rest of the dataflow gets its own.
 const TURN: usize = 4;
@@ -139,7 +139,7 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     let (clock, epochs, progress) = (cx.execution.env.clock.clone(), cx.execution.epochs.clone(), cx.progress.clone());
     // Taken before any row flows, so that no time goes by while other workers begin.
     let pace = (!opened.is_empty()).then(|| match &cx.execution.env.script {
-        None => Pace::Machine { idle: cx.execution.idle.part(), activator: cx.scope.activator_for(address) },
+        None => Pace::Machine { idle: cx.execution.idle.part(), timer: Timer::new(cx, &address) },
         Some(script) => {
             let activator = cx.scope.worker().sync_activator_for(address.to_vec());
             let place = (address.to_vec(), cx.worker().0);
@@ -283,7 +283,7 @@ enum Pace {
     /// The time of the machine.
     Machine {
         idle: IdlePart,
-        activator: Activator,
+        timer: Timer,
     },
     Script(ScriptedSource),
 }
@@ -337,7 +337,7 @@ impl Pace {
     fn rest(&mut self, reading: &mut Reading) {
         match self {
             Pace::Script(script) => script.waits(reading.waits()),
-            Pace::Machine { idle, activator } => {
+            Pace::Machine { idle, timer } => {
                 let Reading { parts, ticks, .. } = reading;
                 if parts.iter().any(|part| part.waiting() == Some(Waiting::Through(ticks.time()))) {
                     // A reader that waits for its rows to be through must not wait for the tick to grow old.
@@ -352,7 +352,7 @@ impl Pace {
                 };
                 let due = reading.parts.iter().filter_map(until).chain(reading.ticks.due()).min();
                 if let Some(due) = due {
-                    activator.activate_after(due);
+                    timer.set(due);
                 }
             }
         }

@@ -24,7 +24,7 @@ pub mod resume;
 pub mod sqlite;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod writer;

@@ -4,15 +4,17 @@
 //! knows of; only then the store is claimed, which removes what was not finished; and sinks show what was staged.
 
 use super::RunError;
-use crate::data::ids::{PartitionId, StepId, WorkerIndex};
+use crate::data::ids::{FlowId, PartitionId, StepId, WorkerIndex};
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
+use crate::dataflow::env::Env;
 use crate::dataflow::hand_in::FLOW;
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
 use crate::plan::{Plan, PlannedStep};
 use crate::recovery::catalogue::Step;
+use crate::recovery::error::StoreError;
 use crate::recovery::store::{self, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +41,23 @@ pub(super) struct Resumed {
     pub at_end: bool,
 }
 
+/// How the store of a flow is opened, whose steps these are.
+pub(super) type Open = dyn Fn(&RecoveryOptions, &FlowId, &[Step], store::Options, &Env) -> Result<Store, StoreError>;
+
+/// Opens the store in its folder.
+///
+/// # Errors
+/// As for [`Store::open`].
+pub(super) fn open(
+    options: &RecoveryOptions,
+    flow: &FlowId,
+    steps: &[Step],
+    store: store::Options,
+    env: &Env,
+) -> Result<Store, StoreError> {
+    Store::open(&options.dir, flow, steps, store, env)
+}
+
 /// Opens the store and claims it.
 ///
 /// # Errors
@@ -50,11 +69,12 @@ pub(super) fn resume(
     workers: usize,
     epoch: Duration,
     execution: &Execution,
+    open: &Open,
 ) -> Result<Resumed, RunError> {
     let env = &execution.env;
     let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
-    let store = Store::open(&options.dir, &plan.flow, &kept_steps(plan), store_options, env)?;
+    let store = open(options, &plan.flow, &kept_steps(plan), store_options, env)?;
     let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {
