@@ -2,6 +2,8 @@
 
 mod assemble;
 mod recovery;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use crate::data::ids::StepId;
