@@ -11,6 +11,10 @@ mod examples;
 mod check;
 // Every folder of tests/flows as a flow, with one worker and with three.
 mod flows;
+// Kills at random moments, and at every call of the file system.
+#[cfg(target_os = "linux")]
+mod kill_points;
+mod kills;
 // What a flow takes from the machine while it waits, as Linux counts it.
 #[cfg(target_os = "linux")]
 mod memory;
@@ -18,6 +22,9 @@ mod memory;
 mod new;
 // A plugin in Python beside one in Rust.
 mod polyglot;
+// Flows that are kept, stopped and gone on with.
+#[cfg(unix)]
+mod recovery;
 // Projects outside of this workspace.
 mod project;
 // What other programs read of what was written.

@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("operators", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("connectors", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("plan", &["data", "diag", "spec", "catalog", "dataflow", "telemetry"]),
-    ("run", &["data", "plan", "dataflow", "telemetry"]),
+    ("run", &["data", "plan", "dataflow", "recovery", "telemetry"]),
     ("testing", &["data", "diag", "spec", "catalog", "dataflow", "formats", "operators", "connectors", "plan", "run"]),
     (
         "cli",
@@ -35,6 +35,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "spec",
             "catalog",
             "dataflow",
+            "formats",
+            "recovery",
             "plugin",
             "operators",
             "connectors",
@@ -51,7 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // A project in another language than Rust says in TOML how it is built.
     ("toml", &["spec/", "plugin/project.rs"]),
     ("timely", &["dataflow/", "run/"]),
-    ("rusqlite", &["recovery/sqlite.rs"]),
+    ("rusqlite", &["recovery/sqlite"]),
     ("crc32c", &["recovery/catalogue.rs"]),
     ("wasmtime", &["plugin/"]),
     ("wasmtime_wasi", &["plugin/"]),

@@ -1,6 +1,6 @@
 //! What recovery costs: the encoding of an epoch's changes on a worker, until they are durable, and the load of a state.
 //!
-//! 50,000 keys of 1,000,000 change in an epoch; a state has 16 or 100 bytes.
+//! 100,000 keys of 1,000,000 change in an epoch; a state has 32 or 100 bytes.
 
 use arrow::array::{BinaryArray, StringArray};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -17,7 +17,7 @@ use wxhost::recovery::block;
 use wxhost::recovery::catalogue::Step;
 use wxhost::recovery::store::{ClaimedStore, Options, Store};
 
-const CHANGED: u64 = 50_000;
+const CHANGED: u64 = 100_000;
 const KEYS: u64 = 1_000_000;
 
 fn changes(keys: impl Iterator<Item = u64>, size: usize) -> Changes {
@@ -51,9 +51,9 @@ fn seal(store: &ClaimedStore, epoch: u64, changes: &Changes) {
 }
 
 fn epochs(c: &mut Criterion) {
-    let mut group = c.benchmark_group("epoch of 50k keys");
+    let mut group = c.benchmark_group("epoch of 100k keys");
     group.throughput(Throughput::Elements(CHANGED));
-    for size in [16, 100] {
+    for size in [32, 100] {
         // Keys are hashed anew each time, as those of a batch are.
         let all = changes((0..CHANGED).map(|n| n * 7919 % KEYS), size);
         let fresh = || Changes { keys: Keys::new(all.keys.values().clone()), values: all.values.clone() };
@@ -83,13 +83,13 @@ fn load(c: &mut Criterion) {
     group.throughput(Throughput::Elements(KEYS)).sample_size(10);
     let (folder, writers) = (tempfile::tempdir().expect("a folder"), Writers::default());
     let store = claim(folder.path(), &writers);
-    seal(&store, 1, &changes(0..KEYS, 16));
+    seal(&store, 1, &changes(0..KEYS, 32));
     // Some layers above the first one.
-    (2..6).for_each(|epoch| seal(&store, epoch, &changes((0..CHANGED).map(|n| n * epoch * 7919 % KEYS), 16)));
+    (2..6).for_each(|epoch| seal(&store, epoch, &changes((0..CHANGED).map(|n| n * epoch * 7919 % KEYS), 32)));
     drop(store);
     writers.wait(Duration::from_secs(60));
     let store = claim(folder.path(), &writers);
-    group.bench_function("16 bytes", |b| {
+    group.bench_function("32 bytes", |b| {
         b.iter(|| {
             let mut keys = 0;
             let each = &mut |batch: Keys, values: BinaryArray| {

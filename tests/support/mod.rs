@@ -37,7 +37,7 @@ pub fn wxhost(arguments: &str) -> Wxhost {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wxhost"));
     command.args(arguments.split_whitespace());
     // What is set outside must not change what a test sees.
-    for name in ["WXHOST_LOG", "WXHOST_WORKERS", "WXHOST_EPOCH", "NO_COLOR", "RUST_BACKTRACE"] {
+    for name in ["WXHOST_LOG", "WXHOST_WORKERS", "WXHOST_EPOCH", "WXHOST_RECOVERY", "NO_COLOR", "RUST_BACKTRACE"] {
         command.env_remove(name);
     }
     Wxhost { command, stdin: Vec::new() }
@@ -47,6 +47,12 @@ impl Wxhost {
     /// Adds an argument as it is.
     pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments that spaces part.
+    pub fn args(mut self, arguments: &str) -> Self {
+        self.command.args(arguments.split_whitespace());
         self
     }
 

@@ -4,7 +4,7 @@ use super::Output;
 use crate::catalog::function::FunctionError;
 use crate::dataflow::error::Domain;
 use crate::diag::Diagnostics;
-use crate::recovery::error::Trouble;
+use crate::recovery::error::{StoreError, Trouble};
 use crate::run::RunError;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -41,6 +41,8 @@ pub enum Failure {
     Flow { path: String, text: String, problems: Diagnostics },
     /// A plugin is refused.
     Plugin(FunctionError),
+    /// A recovery store is refused, damaged or in use.
+    Store(StoreError),
     /// An execution did not finish.
     Run(RunError),
     /// Tests failed, and it was said how.
@@ -64,13 +66,11 @@ impl Failure {
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
             Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
+            Failure::Store(error) => of_trouble(error.trouble),
             Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
             Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
-            Failure::Run(RunError::Store(error)) => match error.trouble {
-                Trouble::Refused | Trouble::Damaged => REFUSED,
-                Trouble::Busy => UNAVAILABLE,
-                Trouble::Io => IO,
-            },
+            Failure::Run(RunError::Store(error)) => of_trouble(error.trouble),
+            Failure::Run(RunError::Output(_)) => REFUSED,
             Failure::Run(RunError::Aborted) => RESTART,
             // Threads that cannot be started: the machine has none left.
             Failure::Run(RunError::Start(_)) => UNAVAILABLE,
@@ -126,13 +126,21 @@ impl Failure {
             Failure::Io { message, help } => parts("io", message, help.as_ref()),
             Failure::Flow { problems, .. } => parts("flow-refused", problems, None),
             Failure::Plugin(error) => parts("plugin-refused", &error.message, error.help.as_ref()),
-            Failure::Run(RunError::Step(error)) => {
+            Failure::Store(error) | Failure::Run(RunError::Store(error)) => {
+                let code = match error.trouble {
+                    Trouble::Refused => "store-refused",
+                    Trouble::Damaged => "store-damaged",
+                    Trouble::Busy => "store-busy",
+                    Trouble::Io => "io",
+                };
+                parts(code, error, error.help.as_ref())
+            }
+            Failure::Run(RunError::Step(error) | RunError::Output(error)) => {
                 Parts { notes: error.error.notes.clone(), ..parts("step-failed", error, error.error.help.as_ref()) }
             }
             Failure::Run(RunError::Recovery(error)) => {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
-            Failure::Run(RunError::Store(error)) => parts("recovery-refused", error, error.help.as_ref()),
             Failure::Run(error) => parts("run-failed", error, None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
@@ -142,6 +150,12 @@ impl Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         Failure::Run(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Store(error)
     }
 }
 
@@ -159,6 +173,14 @@ fn of_domain(domain: Domain) -> u8 {
         Domain::External => UNAVAILABLE,
         Domain::Io => IO,
         Domain::Internal => BUG,
+    }
+}
+
+fn of_trouble(trouble: Trouble) -> u8 {
+    match trouble {
+        Trouble::Refused | Trouble::Damaged => REFUSED,
+        Trouble::Busy => UNAVAILABLE,
+        Trouble::Io => IO,
     }
 }
 
@@ -206,6 +228,10 @@ mod tests {
             (flow(&["io-not-found", "unknown-key"]), 78),
             (flow(&["unknown-key"]), 78),
             (Failure::Plugin(FunctionError { message: String::new(), help: None }), 78),
+            (Failure::Store(StoreError::new(Trouble::Refused, "", "")), 78),
+            (Failure::Store(StoreError::new(Trouble::Damaged, "", "")), 78),
+            (Failure::Store(StoreError::new(Trouble::Busy, "", "")), 69),
+            (Failure::Store(StoreError::new(Trouble::Io, "", "")), 74),
             (Failure::Run(RunError::Aborted), 75),
             (no_thread(&io::Error::other("")), 69),
         ] {

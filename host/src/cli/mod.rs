@@ -12,6 +12,7 @@ mod keeping;
 mod log;
 mod new;
 mod plugin;
+mod recovery;
 mod reference;
 mod run;
 mod test;
@@ -67,6 +68,8 @@ enum Command {
     /// Look into plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Look into a recovery store, check it, or copy it. No flow may be running on it
+    Recovery(recovery::Args),
     /// List the operators, or explain one
     Operators(reference::Args),
     /// List the connectors, or explain one
@@ -130,6 +133,7 @@ fn execute(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::New(args) => new::new(&args),
         Command::Build(args) => build::build(&args),
         Command::Plugin(command) => plugin::plugin(&command, env, output),
+        Command::Recovery(args) => recovery::recovery(&args, &env, output),
         Command::Operators(args) => reference::operators(&args, output),
         Command::Connectors(args) => reference::connectors(&args, output),
         Command::Completions { shell } => {

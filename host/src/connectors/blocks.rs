@@ -1,5 +1,6 @@
 //! Reads bytes in blocks and cuts them at the ends of records.
 
+use super::identity::Place;
 use super::paths::not_text;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::source::{Piece, Read, Reader};
@@ -18,7 +19,7 @@ pub(super) enum Fill {
     Present,
 }
 
-/// Reads whole records of a partition of text. Its position is the number of bytes before the next record.
+/// Reads whole records of a partition of text.
 pub(super) struct BlockReader<R> {
     input: R,
     /// The input, for messages.
@@ -29,19 +30,19 @@ pub(super) struct BlockReader<R> {
     /// What was read and not handed out.
     buffer: Vec<u8>,
     /// Where the buffer starts.
-    position: u64,
+    place: Place,
     at_end: bool,
 }
 
 impl<R: std::io::Read> BlockReader<R> {
-    /// Reads from an input that stands at `position`.
-    pub fn new(input: R, name: String, framer: Box<dyn Framer>, fill: Fill, block: usize, position: u64) -> Self {
-        BlockReader { input, name, framer, fill, block, buffer: Vec::new(), position, at_end: false }
+    /// Reads from an input that stands at `place`.
+    pub fn new(input: R, name: String, framer: Box<dyn Framer>, fill: Fill, block: usize, place: Place) -> Self {
+        BlockReader { input, name, framer, fill, block, buffer: Vec::new(), place, at_end: false }
     }
 
     /// Reads some more, and notes the end.
     fn read_more(&mut self) -> Result<(), LogicError> {
-        let is_start = self.position == 0 && self.buffer.is_empty();
+        let is_start = self.place.offset == 0 && self.buffer.is_empty();
         let before = self.buffer.len();
         let result = match self.fill {
             Fill::Block => self.input.by_ref().take(self.block as u64).read_to_end(&mut self.buffer).map(|read| {
@@ -87,26 +88,13 @@ impl<R: std::io::Read + Send> Reader for BlockReader<R> {
                 rest.extend_from_slice(&self.buffer[whole..]);
                 let mut records = std::mem::replace(&mut self.buffer, rest);
                 records.truncate(whole);
-                self.position += whole as u64;
-                let position = self.position.to_le_bytes().to_vec();
-                return Ok(Read::Piece { data: Piece::Bytes(records), position });
+                self.place.pass(&records);
+                return Ok(Read::Piece { data: Piece::Bytes(records), position: self.place.to_bytes() });
             }
             if self.at_end && !self.buffer.is_empty() {
                 return Err(LogicError::internal(format!("{} ends within a record", self.name)));
             }
         }
-    }
-}
-
-/// Reads a position back.
-///
-/// # Errors
-/// It is none.
-pub(super) fn position(bytes: Option<&[u8]>) -> Result<u64, LogicError> {
-    match bytes.map(<[u8; 8]>::try_from) {
-        None => Ok(0),
-        Some(Ok(bytes)) => Ok(u64::from_le_bytes(bytes)),
-        Some(Err(_)) => Err(LogicError::internal("the stored position is not that of a file")),
     }
 }
 
@@ -116,10 +104,11 @@ mod tests {
     use crate::formats::LineFramer;
 
     fn pieces(input: &[u8], fill: Fill, block: usize) -> Vec<(String, u64)> {
-        let mut reader = BlockReader::new(input, "x".into(), Box::new(LineFramer), fill, block, 0);
+        let mut reader = BlockReader::new(input, "x".into(), Box::new(LineFramer), fill, block, Place::default());
         let mut pieces = Vec::new();
         while let Read::Piece { data: Piece::Bytes(bytes), position: at } = reader.read().unwrap() {
-            pieces.push((String::from_utf8(bytes).unwrap(), position(Some(&at)).unwrap()));
+            let offset = u64::from_le_bytes(at[..8].try_into().unwrap());
+            pieces.push((String::from_utf8(bytes).unwrap(), offset));
         }
         pieces
     }
@@ -144,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_binary_input_is_refused() {
-        let mut reader = BlockReader::new(&b"\x7fELF\0\0"[..], "x".into(), Box::new(LineFramer), Fill::Block, 99, 0);
+        let mut reader =
+            BlockReader::new(&b"\x7fELF\0\0"[..], "x".into(), Box::new(LineFramer), Fill::Block, 99, Place::default());
         let Err(error) = reader.read() else { panic!("refused") };
         assert_eq!(error.message, "x is a binary file, not text");
     }

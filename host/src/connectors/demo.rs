@@ -210,4 +210,30 @@ mod tests {
         assert_eq!(metric(1, 5, 5).value(9), 5);
         metric(1, i64::MIN, i64::MAX).value(3);
     }
+
+    #[test]
+    fn rows_go_on_from_every_position() {
+        let env = crate::dataflow::env::scripted::env(Instant(9_000_000));
+        let metric =
+            Metric { name: "m".into(), interval: Duration::from_secs(1), count: Some(10), seed: 3, min: 0, max: 999 };
+        let source = DemoSource { metric };
+        let (step, worker, run_id, meter) =
+            ("s".into(), crate::data::ids::WorkerIndex(0), "run".into(), Arc::default());
+        let cx = InstanceCx { step, worker, run_id, env, meter };
+        let read = |position: Option<&[u8]>| {
+            let mut reader = source.open(&cx, &"m".into(), position).unwrap().reader;
+            match reader.read().unwrap() {
+                Read::Piece { data: Piece::Rows(rows), position } => Some((rows, position)),
+                _ => None,
+            }
+        };
+        let beginning = u128::from(0_u64).to_le_bytes();
+        let (all, end) = read(Some(&beginning)).unwrap();
+        assert_eq!((all.num_rows(), read(Some(&end)).is_none()), (10, true));
+        for made in 0..10_u64 {
+            let position = (u128::from(made * 1_000_000) << 64 | u128::from(made)).to_le_bytes();
+            let (rest, end_of_rest) = read(Some(&position)).unwrap();
+            assert_eq!((rest, &end_of_rest), (all.slice(made as usize, 10 - made as usize), &end));
+        }
+    }
 }

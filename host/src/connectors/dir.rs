@@ -1,13 +1,15 @@
 //! `dir`: a folder of files of text.
 
 use super::args::read_both;
-use super::file::{block, open, write};
-use super::format::{SinkFormat, SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
+use super::file::{TextSink, block, open};
+use super::format::{SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
 use super::paths;
+use super::text_files::TextFiles;
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
 use crate::data::ids::PartitionId;
+use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::sink::{PartWriter, Routing, SinkParts, Start};
 use crate::dataflow::source::{PartReader, SourceParts};
@@ -44,7 +46,9 @@ impl Connector for Dir {
 
 As a source, each file that matches is a partition, and they are shared over the workers; files of one flow have one
 format and the same columns. Which files there are is found out when the flow starts. As a sink, each worker writes a
-file of its own, or, with `files`, rows of a key go to one of so many files. Files get their names as those of `file` do.
+file of its own, or, with `files`, rows of a key go to one of so many files. Files get their names as those of `file` do, and with recovery have each row
+exactly once, as those do. With fewer workers, the files of those that are gone stay as they are; with more again, they are
+gone on with.
 
 Arguments of the source:
 
@@ -142,7 +146,8 @@ sink = { dir = \"out\", format = \"csv\" }
         }
         problems.into_result(())?;
         let name = if name.is_empty() { format!("part-{{}}.{}", format.ending()) } else { name.to_owned() };
-        let sink = DirSink { dir, name, files: args.files.map(|files| files.value), format, up: cx.up().clone() };
+        let text = TextSink { format, up: cx.up().clone(), files: TextFiles::default() };
+        let sink = DirSink { dir, name, files: args.files.map(|files| files.value), text };
         Ok(CheckedSink { parts: Box::new(sink), notes: Vec::new() })
     }
 }
@@ -198,8 +203,23 @@ struct DirSink {
     dir: PathBuf,
     name: String,
     files: Option<u32>,
-    format: SinkFormat,
-    up: StreamType,
+    text: TextSink,
+}
+
+impl DirSink {
+    fn target(&self, part: &str) -> PathBuf {
+        self.dir.join(self.name.replace("{}", part))
+    }
+
+    /// Whether a file is called as those of partitions are.
+    fn is_ours(&self, name: &str) -> bool {
+        let number = self.name.split_once("{}").and_then(|(before, _)| {
+            let rest = name.strip_prefix(before)?;
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            Some(&rest[..digits])
+        });
+        number.is_some_and(|number| !number.is_empty() && self.name.replace("{}", number) == name)
+    }
 }
 
 impl SinkParts for DirSink {
@@ -210,7 +230,15 @@ impl SinkParts for DirSink {
         })
     }
 
-    fn open(&self, cx: &InstanceCx, part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
-        write(&self.dir.join(self.name.replace("{}", &part.0)), &self.format, &self.up, cx)
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, start: &Start<'_>) -> Result<PartWriter, LogicError> {
+        self.text.open(cx, part, &self.target(&part.0), start)
+    }
+
+    fn verify(&self, manifests: &[Manifest]) -> Result<(), LogicError> {
+        TextFiles::verify(manifests, &|part| self.target(part))
+    }
+
+    fn resume(&self, cx: &InstanceCx, manifests: &[Manifest]) -> Result<(), LogicError> {
+        self.text.files.resume(cx, manifests, &|part| self.target(part), &|name| self.is_ours(name))
     }
 }

@@ -1,22 +1,25 @@
 //! `file`: one file of text.
 
 use super::args::read_both;
-use super::blocks::{BLOCK, BlockReader, Fill, position};
+use super::blocks::{BLOCK, BlockReader, Fill};
 use super::format::{SinkFormat, SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
+use super::identity::Place;
 use super::paths;
-use super::text_sink::{CHUNK, FileWriter, TextEncode};
+use super::text_files::{TextFiles, followed};
+use super::text_kept::KeptWriter;
+use super::text_sink::{CHUNK, FileWriter, Target, TextEncode, writable};
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
 use crate::catalog::operator::StreamType;
 use crate::data::ids::PartitionId;
+use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{PartWriter, Routing, SinkParts, Start};
+use crate::dataflow::sink::{PartWriter, Routing, SinkParts, Start, Writer};
 use crate::dataflow::source::{PartReader, SourceParts};
 use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{Size, Spanned};
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The connector `file`.
@@ -43,9 +46,16 @@ impl Connector for FileConnector {
             "Reads or writes one file of text.
 
 Paths start from the flow's folder. As a source, the file is one partition, read in blocks by one worker; for more
-workers, see `dir`. As a sink, all rows go through one worker into one file. It is written under a temporary name beside
+workers, see `dir`. With recovery, an execution that goes on reads on where the one before stopped, also in a file that has
+grown since; one that was cut, replaced or changed before that place is refused, as is one whose last line had no end when
+it was read, and is longer now. A pipe is read on with whatever comes. As a sink, all rows go through one worker into one file. It is written under a temporary name beside
 it (`.NAME.RUN.part`) and gets its own when the first epoch closes or the input ends, in place of an older file; from then
 on only whole records are appended. If the flow fails before that, an older file stays as it was. Folders are made.
+
+With recovery, each row is in the file exactly once, through any crash. The rows of an epoch wait in a hidden file beside
+it (`.NAME.RUN.NUMBER.part`) until the epoch is durable; only then they are appended. The first ones replace an older file.
+A file that somebody else cut, replaced or wrote to is refused when the flow starts again. Devices and pipes get rows at
+once, and after a crash some rows a second time.
 
 Arguments of the source:
 
@@ -101,7 +111,8 @@ sink = { file = \"out.jsonl\" }
         let (args, format_args) = read_both::<SinkArgs, SinkFormatArgs>(cx)?;
         let target = paths::file_to_write(cx, &args.file)?;
         let format = format_args.resolve(cx, &args.file.value)?;
-        let sink = FileSink { name: args.file.value.as_str().into(), target, format, up: cx.up().clone() };
+        let text = TextSink { format, up: cx.up().clone(), files: TextFiles::default() };
+        let sink = FileSink { name: args.file.value.as_str().into(), target, text };
         Ok(CheckedSink { parts: Box::new(sink), notes: Vec::new() })
     }
 }
@@ -138,7 +149,7 @@ impl SourceParts for FileSource {
 /// Opens a file of text as a partition.
 ///
 /// # Errors
-/// It cannot be opened, or is shorter than the position.
+/// It cannot be opened, or is not the file of the position.
 pub(super) fn open(
     path: &Path,
     part: &PartitionId,
@@ -148,26 +159,22 @@ pub(super) fn open(
 ) -> Result<PartReader, LogicError> {
     let failed = |error| LogicError::io(format!("cannot read {part}"), &error);
     let mut file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    let start = position(at)?;
-    if start > 0 {
-        if metadata.len() < start {
-            let message = format!("{part} has {} bytes, and {start} of it were read before", metadata.len());
-            return Err(LogicError::user(message).help("it has been replaced; read it under another name"));
-        }
-        file.seek(SeekFrom::Start(start)).map_err(failed)?;
-    }
-    let fill = if metadata.is_file() { Fill::Block } else { Fill::Present };
-    let decoder = format.decoder((start > 0).then_some(path))?;
-    let reader = BlockReader::new(file, part.to_string(), format.framer(), fill, block, start);
+    let is_file = file.metadata().map_err(failed)?.is_file();
+    // A pipe cannot be read again; what comes now is new.
+    let place = match at.filter(|_| is_file) {
+        Some(at) => Place::resume(&mut file, part, at)?,
+        None => Place::default(),
+    };
+    let fill = if is_file { Fill::Block } else { Fill::Present };
+    let decoder = format.decoder((place.offset > 0).then_some(path))?;
+    let reader = BlockReader::new(file, part.to_string(), format.framer(), fill, block, place);
     Ok(PartReader { reader: Box::new(reader), decoder: Some(decoder) })
 }
 
 struct FileSink {
     name: PartitionId,
     target: PathBuf,
-    format: SinkFormat,
-    up: StreamType,
+    text: TextSink,
 }
 
 impl SinkParts for FileSink {
@@ -175,25 +182,55 @@ impl SinkParts for FileSink {
         Ok(Routing::One(self.name.clone()))
     }
 
-    fn open(&self, cx: &InstanceCx, _part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
-        write(&self.target, &self.format, &self.up, cx)
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, start: &Start<'_>) -> Result<PartWriter, LogicError> {
+        self.text.open(cx, part, &self.target, start)
+    }
+
+    fn verify(&self, manifests: &[Manifest]) -> Result<(), LogicError> {
+        TextFiles::verify(manifests, &|_| self.target.clone())
+    }
+
+    fn resume(&self, cx: &InstanceCx, manifests: &[Manifest]) -> Result<(), LogicError> {
+        let name = followed(&self.target).file_name().map(|name| name.to_string_lossy().into_owned());
+        let is_ours = |target: &str| Some(target) == name.as_deref();
+        self.text.files.resume(cx, manifests, &|_| followed(&self.target), &is_ours)
     }
 }
 
-/// Opens a file of text to write.
-///
-/// # Errors
-/// It cannot be written.
-pub(super) fn write(
-    target: &Path,
-    format: &SinkFormat,
-    up: &StreamType,
-    cx: &InstanceCx,
-) -> Result<PartWriter, LogicError> {
-    let encoder = format.encoder(&up.schema, up.key.as_deref());
-    let encoder = encoder.map_err(|error| LogicError::internal(error.to_string()))?;
-    let writer = FileWriter::create(target, &cx.run_id)?;
-    Ok(PartWriter { encoder: Box::new(TextEncode::new(encoder, CHUNK)), writer: Box::new(writer) })
+/// What sinks of text files have in common.
+pub(super) struct TextSink {
+    pub format: SinkFormat,
+    pub up: StreamType,
+    pub files: TextFiles,
+}
+
+impl TextSink {
+    /// Opens a file of text to write.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn open(
+        &self,
+        cx: &InstanceCx,
+        part: &PartitionId,
+        target: &Path,
+        start: &Start<'_>,
+    ) -> Result<PartWriter, LogicError> {
+        let encoder = self.format.encoder(&self.up.schema, self.up.key.as_deref());
+        let encoder = encoder.map_err(|error| LogicError::internal(error.to_string()))?;
+        let encoder = TextEncode::new(encoder, CHUNK);
+        let (encoder, writer): (_, Box<dyn Writer>) = match (start, writable(target)?) {
+            (Start::Kept { last, orphans, .. }, Target::File(target)) => {
+                let state = self.files.begin(part, *last, orphans)?;
+                let encoder = if state.file.is_some() { encoder.continued() } else { encoder };
+                let writer = KeptWriter::create(target, cx.run_id.clone(), state, !orphans.is_empty())?;
+                (encoder, Box::new(writer))
+            }
+            // A device keeps nothing that could be gone on from.
+            _ => (encoder, Box::new(FileWriter::create(target, &cx.run_id)?)),
+        };
+        Ok(PartWriter { encoder: Box::new(encoder), writer })
+    }
 }
 
 #[cfg(test)]
@@ -233,10 +270,31 @@ mod tests {
                 assert_eq!(before + after, total);
             }
         }
-        std::fs::write(&path, "id,name\n").unwrap();
-        let Err(error) = open(&path, &"x".into(), &SourceFormat::Lines, 16, Some(&99_u64.to_le_bytes())) else {
-            panic!("a file that shrank cannot be read on")
+        let position = &read(&path, &SourceFormat::Lines, None)[3].1;
+        let refused = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let Err(error) = open(&path, &"x".into(), &SourceFormat::Lines, 16, Some(position)) else {
+                panic!("another file is not read on")
+            };
+            error.message
         };
-        assert_eq!(error.message, "x has 8 bytes, and 99 of it were read before");
+        assert_eq!(refused("id,name\n"), "x has 8 bytes, and 49 were read before: it was cut or replaced");
+        let other = format!("no,name\n{rows}");
+        assert_eq!(refused(&other), "x was replaced: its beginning is not what was read before");
+    }
+
+    #[test]
+    fn a_file_that_has_grown_is_read_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in.txt");
+        for (first, second) in [("1\n2\n", "3\n4\n"), ("1\n2", "\n3\n4"), ("", "1\n2\n3\n4\n")] {
+            std::fs::write(&path, first).unwrap();
+            let before = read(&path, &SourceFormat::Lines, None);
+            std::fs::write(&path, format!("{first}{second}")).unwrap();
+            let position = before.last().map(|(_, position)| position.as_slice());
+            let after = read(&path, &SourceFormat::Lines, position);
+            let rows: usize = before.iter().chain(&after).map(|(rows, _)| rows).sum();
+            assert_eq!(rows, 4, "{first:?} and {second:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Files that appear under their name only when they are whole.
 
 use crate::dataflow::error::LogicError;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,12 @@ impl Staged {
         &self.temp
     }
 
+    /// Leaves the file under its temporary name, for a commit that renames it.
+    pub fn keep(mut self) -> PathBuf {
+        self.published = true;
+        std::mem::take(&mut self.temp)
+    }
+
     /// Gives the file its final name, in place of what is there.
     ///
     /// # Errors
@@ -63,6 +70,52 @@ impl Drop for Staged {
             tracing::warn!(path = %self.temp.display(), %error, "an unfinished file could not be removed");
         }
     }
+}
+
+/// Makes what was done to the names in a folder safe on its disk.
+///
+/// # Errors
+/// The disk refuses.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), LogicError> {
+    // An empty path is the folder that we are in.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| cannot_write(folder, &error))
+}
+
+/// As [`make_folder`], and safe on its disk.
+///
+/// # Errors
+/// It cannot be made.
+pub(super) fn make_safe_folder(folder: &Path) -> Result<(), LogicError> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.is_dir();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    make_folder(folder)?;
+    missing.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder)
+}
+
+/// Removes a file; it may be gone already.
+///
+/// # Errors
+/// It is still there.
+pub(super) fn remove(path: &Path) -> Result<(), LogicError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(LogicError::io(format!("cannot remove {}", path.display()), &error).help(remedy(&error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a file that carries the id of the execution `run` was left by an earlier execution of the store that the
+/// execution `now` goes on from. With recovery, an id is that of the store, an `x` and the execution's number; `known` are
+/// ids that the store itself tells of.
+pub(super) fn is_left_over(run: &str, now: &str, known: &BTreeSet<String>) -> bool {
+    run != now && (known.contains(run) || store_of(now).is_some_and(|store| store_of(run) == Some(store)))
+}
+
+/// The store that an execution's id tells of.
+pub(super) fn store_of(run: &str) -> Option<&str> {
+    run.rsplit_once('x').map(|(store, _)| store).filter(|store| !store.is_empty())
 }
 
 /// Makes a folder and those above it.

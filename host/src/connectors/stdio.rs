@@ -3,6 +3,7 @@
 use super::args::read_both;
 use super::blocks::{BlockReader, Fill};
 use super::format::{SinkFormat, SinkFormatArgs, SourceFormat, SourceFormatArgs, sink_format_doc, source_format_doc};
+use super::identity::Place;
 use super::text_sink::TextEncode;
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
@@ -40,6 +41,9 @@ impl Connector for Stdin {
 
 One worker reads it, what is there at a time, until it ends. `source = \"stdin\"` is short for `source = { stdin = true }`,
 which reads lines.
+
+With recovery, a flow that starts again reads on whatever its new standard input has. What was read and was not durable
+when it stopped is lost, so that rows come at most once; put them into a file where that matters.
 
 Arguments:
 
@@ -80,14 +84,11 @@ impl SourceParts for StdinSource {
         Ok(vec!["stdin".into()])
     }
 
-    fn open(&self, _cx: &InstanceCx, part: &PartitionId, at: Option<&[u8]>) -> Result<PartReader, LogicError> {
-        if at.is_some() {
-            let message = "standard input cannot be read again from where an earlier execution stopped";
-            return Err(LogicError::external(message).help("put the rows into a file, or run without recovery"));
-        }
+    fn open(&self, _cx: &InstanceCx, part: &PartitionId, _at: Option<&[u8]>) -> Result<PartReader, LogicError> {
+        // It cannot be read again; what comes now is new.
         let framer = self.format.framer();
         let fill = if is_file() { Fill::Block } else { Fill::Present };
-        let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, fill, BLOCK, 0);
+        let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, fill, BLOCK, Place::default());
         Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
     }
 }
@@ -118,6 +119,8 @@ impl Connector for Stdout {
 
 All rows go through one worker, are written at once, and in whole records. `sink = \"stdout\"` is short for
 `sink = { stdout = true }`, which writes JSON lines.
+
+Rows are written at once, with recovery too: after a crash, those of the last epochs come a second time (at least once).
 
 Arguments:
 

@@ -1,14 +1,20 @@
 //! Small flows from a connector to a connector.
 
 mod events;
+pub(super) mod kept;
 mod parquet;
+mod parquet_crash;
 mod text;
+mod text_crash;
 
 use super::CONNECTORS;
 use crate::catalog::Catalog;
-use crate::catalog::cx::FlowCx;
+use crate::catalog::connector::Connector;
+use crate::catalog::cx::{ConnectorCx, FlowCx};
 use crate::catalog::function::{FunctionError, FunctionInfo, FunctionLibrary, StepLimits};
+use crate::catalog::operator::StreamType;
 use crate::dataflow::env::{Env, real};
+use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use crate::diag::Diagnostics;
 use crate::operators::OPERATORS;
@@ -122,6 +128,32 @@ impl Place {
         self.plan(&format!(
             "[[step]]\nname = \"in\"\nop = \"input\"\nsource = {source}\n[[step]]\nname = \"out\"\nop = \"output\"\nsink = {sink}\n"
         ))
+    }
+
+    /// The sink that a flow names, for rows of a type.
+    pub fn sink(&self, sink: &str, up: &StreamType) -> Box<dyn SinkParts> {
+        self.connector("output", "sink", sink, &|connector, cx| {
+            connector.check_sink(&ConnectorCx { up: Some(up), ..cx }).unwrap().parts
+        })
+    }
+
+    fn connector<T>(
+        &self,
+        op: &str,
+        key: &str,
+        table: &str,
+        check: &dyn Fn(&dyn Connector, ConnectorCx<'_>) -> T,
+    ) -> T {
+        let text = format!("flow = \"test\"\n[[step]]\nname = \"step\"\nop = \"{op}\"\n{key} = {table}\n");
+        let (spec, _) = spec::parse(&text, &|_| None);
+        let spec = spec.expect("a flow without problems");
+        let catalog = Catalog { operators: OPERATORS, connectors: CONNECTORS };
+        let flow = FlowCx { catalog, functions: &NoFunctions, plugins: &[], base: self.dir.path() };
+        let step = &spec.steps[0];
+        let node = step.args.get(key).unwrap();
+        let spec::Value::Table(table) = &node.value else { panic!("a table names the connector") };
+        let connector = table.iter().find_map(|entry| catalog.connector(&entry.key)).unwrap();
+        check(connector, ConnectorCx { flow, step, table, span: node.span.clone(), up: None })
     }
 
     /// What is said of a flow that is refused: code, message and help of each problem.

@@ -20,13 +20,20 @@ pub(super) struct TextEncode {
     /// Bytes that are kept before they become a job.
     keep: usize,
     begun: bool,
+    /// Whether the file has been asked for by a job.
+    given: bool,
     kept: Vec<u8>,
 }
 
 impl TextEncode {
     /// Encodes with an encoder, and keeps fewer than `keep` bytes until the end of an epoch.
     pub fn new(encoder: Box<dyn Encoder>, keep: usize) -> Self {
-        TextEncode { encoder, keep, begun: false, kept: Vec::new() }
+        TextEncode { encoder, keep, begun: false, given: false, kept: Vec::new() }
+    }
+
+    /// Goes on with a file that has been begun.
+    pub fn continued(self) -> Self {
+        TextEncode { begun: true, given: true, ..self }
     }
 
     fn begin(&mut self) {
@@ -38,6 +45,7 @@ impl TextEncode {
 
     fn give(&mut self, jobs: &mut Vec<Job>) {
         if !self.kept.is_empty() {
+            self.given = true;
             jobs.push(Job::Append { file: 0, bytes: std::mem::take(&mut self.kept) });
         }
     }
@@ -64,8 +72,41 @@ impl Encode for TextEncode {
         // A header stands in a file without rows too.
         self.begin();
         self.give(jobs);
+        if !std::mem::replace(&mut self.given, true) {
+            // A file without any bytes is a file, too.
+            jobs.push(Job::Append { file: 0, bytes: Vec::new() });
+        }
         Ok(())
     }
+}
+
+/// What a path stands for that is to be written.
+pub(super) enum Target {
+    /// A file, or none yet; links are followed, so that they stay: what they point to is replaced.
+    File(PathBuf),
+    /// Devices and pipes cannot be replaced, and have no half-written state that anybody could see.
+    Device(File),
+}
+
+/// Looks at a path that is to be written.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn writable(target: &Path) -> Result<Target, LogicError> {
+    Ok(match fs::metadata(target) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(cannot_write(target, &std::io::ErrorKind::IsADirectory.into()).help("name a file in it"));
+        }
+        Ok(metadata) if metadata.permissions().readonly() => {
+            return Err(cannot_write(target, &std::io::ErrorKind::PermissionDenied.into()));
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            let file = OpenOptions::new().write(true).open(target).map_err(|error| cannot_write(target, &error))?;
+            Target::Device(file)
+        }
+        Ok(_) => Target::File(fs::canonicalize(target).map_err(|error| cannot_write(target, &error))?),
+        Err(_) => Target::File(target.to_owned()),
+    })
 }
 
 /// Writes one file. It gets its name when an epoch closes or the input ends, in place of an older file; what comes
@@ -85,21 +126,11 @@ impl FileWriter {
     /// # Errors
     /// It cannot be written.
     pub fn create(target: &Path, run: &str) -> Result<FileWriter, LogicError> {
-        let target = match fs::metadata(target) {
-            Ok(metadata) if metadata.is_dir() => {
-                return Err(cannot_write(target, &std::io::ErrorKind::IsADirectory.into()).help("name a file in it"));
-            }
-            Ok(metadata) if metadata.permissions().readonly() => {
-                return Err(cannot_write(target, &std::io::ErrorKind::PermissionDenied.into()));
-            }
-            // Devices and pipes cannot be replaced, and have no half-written state that anybody could see.
-            Ok(metadata) if !metadata.is_file() => {
-                let file = OpenOptions::new().write(true).open(target).map_err(|error| cannot_write(target, &error))?;
+        let target = match writable(target)? {
+            Target::Device(file) => {
                 return Ok(FileWriter { target: target.to_owned(), file, staged: None, length: 0 });
             }
-            // A link stays a link: what it points to is replaced.
-            Ok(_) => fs::canonicalize(target).map_err(|error| cannot_write(target, &error))?,
-            Err(_) => target.to_owned(),
+            Target::File(target) => target,
         };
         let folder = target.parent().unwrap_or(Path::new(""));
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -50,6 +50,17 @@ impl Keys {
         Keys { values, hashes: Arc::default() }
     }
 
+    /// Wraps keys whose hashes are known.
+    ///
+    /// # Panics
+    /// As for `new`; or there is another number of hashes.
+    pub fn with_hashes(values: StringArray, hashes: Vec<u64>) -> Self {
+        assert_eq!(values.len(), hashes.len(), "a hash a key");
+        let keys = Keys::new(values);
+        keys.hashes.get_or_init(|| hashes);
+        keys
+    }
+
     /// The keys themselves, one a row.
     pub fn values(&self) -> &StringArray {
         &self.values

@@ -5,7 +5,6 @@
 
 use super::build::{BuildCx, Stream};
 use super::durable::{Changes, Recovery};
-use super::epochs::Epochs;
 use super::error::LogicError;
 use super::failure::FailureSlot;
 use super::packet::Packet;
@@ -97,17 +96,8 @@ impl HandIn {
     }
 }
 
-/// The step under whose name the store keeps what is of the whole flow. No step can be called so.
-pub const FLOW: &str = "flow/end";
-
 /// Builds the operator that seals: on every worker, but only the first one's does it.
-pub fn seal<'s>(
-    scope: Scope<'s, u64>,
-    hand_ins: HandIns<'s>,
-    recovery: Arc<dyn Recovery>,
-    epochs: Arc<Epochs>,
-    failure: FailureSlot,
-) {
+pub fn seal<'s>(scope: Scope<'s, u64>, hand_ins: HandIns<'s>, recovery: Arc<dyn Recovery>, failure: FailureSlot) {
     let streams = hand_ins.0.take();
     let mut builder = OperatorBuilder::new("seal".to_owned(), scope);
     let mut inputs: Vec<_> = streams.into_iter().map(|stream| builder.new_input(stream, Pipeline)).collect();
@@ -132,15 +122,6 @@ pub fn seal<'s>(
                 return;
             }
             has_ended = true;
-            // The input is known to have ended with this epoch: nothing more comes of an end that comes again.
-            if epochs.has_new_end() {
-                let last = epochs.last();
-                let marked = recovery.source(&FLOW.into(), &"end".into(), last, last.0.to_le_bytes().to_vec());
-                if let Err(error) = marked {
-                    failure.set(super::failure::Stop::Recovery(Box::new(error)));
-                    return;
-                }
-            }
             recovery.end();
         }
     });

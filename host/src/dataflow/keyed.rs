@@ -180,12 +180,12 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
         reporter.fail(error);
         None
     });
-    let epochs = cx.execution.epochs.clone();
+    let (epochs, sources) = (cx.execution.epochs.clone(), cx.sources.clone());
     let mut alarm = Some(Alarm::new(cx, &builder.operator_info().address, logic.uses_idle_time()));
     builder.build(move |mut capabilities| {
         HandIn::begin(&mut line, &mut capabilities);
         let ports = Ports { outputs, capabilities, row_errors, takes, gives };
-        let mut machine = Machine { logic, ports, pending: BTreeMap::new(), line, kept, epochs };
+        let mut machine = Machine { logic, ports, pending: BTreeMap::new(), line, kept, epochs, sources };
         move |frontiers| {
             for (port, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|time, packet| {
@@ -250,6 +250,8 @@ struct Machine<L> {
     /// The name in the store of what is kept.
     kept: Option<StepId>,
     epochs: Arc<Epochs>,
+    /// Those whose rows come here.
+    sources: Arc<[StepId]>,
     /// Batches of epochs that may not run yet, or are about to.
     pending: BTreeMap<Epoch, Vec<(u64, usize, Batch)>>,
 }
@@ -293,10 +295,10 @@ impl<L: Keyed> Machine<L> {
             let mut given = Vec::new();
             let mut closed = held;
             if last {
-                // With the last epoch of all sources, so that what the end brings about lasts if their ends do.
-                closed = held.max(self.epochs.last());
+                // With the last epoch of its sources, so that what the end brings about lasts if their ends do.
+                closed = held.max(self.epochs.last(&self.sources));
                 self.ports.downgrade(Tick::start_of(closed).0);
-                if self.epochs.has_new_end() {
+                if self.epochs.has_new_end(&self.sources) {
                     self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
                 }
             }

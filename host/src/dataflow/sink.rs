@@ -121,8 +121,30 @@ pub enum Job {
     Rows(Box<Batch>),
     /// Append to a file that has no final name yet, the first time making it. Files are numbered by the encoder.
     Append { file: u64, bytes: Vec<u8> },
+    /// With recovery: keep rows of a file that is not finished, so that another execution can go on with it; `about` is
+    /// what it has to know of the file. What the encoder makes of them is for `Append` as ever.
+    Keep { file: u64, about: String, bytes: Vec<u8> },
     /// Give a file its final name, relative to the sink's place.
     Finish { file: u64, name: String },
+}
+
+/// What is left to do on another thread, which may wait for the disk while the writer goes on. Those of a partition are
+/// done in their order.
+pub type Flush = Box<dyn FnOnce() -> Result<(), LogicError> + Send>;
+
+/// What a writer put where no reader sees it.
+pub struct Staged {
+    /// What [`Writer::commit`] needs to know, in another process too.
+    pub manifest: Vec<u8>,
+    /// Makes it safe on its disk; only then the manifest counts.
+    pub flush: Option<Flush>,
+}
+
+impl Staged {
+    /// Something that is safe already.
+    pub fn safe(manifest: Vec<u8>) -> Staged {
+        Staged { manifest, flush: None }
+    }
 }
 
 /// Writes, on a thread where it may block.
@@ -141,23 +163,24 @@ pub trait Writer: Send {
         Ok(())
     }
 
-    /// With recovery: an epoch has ended and everything of it was given to `run`. Makes it safe on its disk, where no
-    /// reader sees it, and returns what `commit` needs to know, in another process too. None: nothing was written, and
-    /// there is nothing new to go on from. Called for each epoch in which a job was run, and for the last one.
+    /// With recovery: an epoch has ended and everything of it was given to `run`. Puts it where no reader sees it. None:
+    /// nothing was written, and there is nothing new to go on from. Called for each epoch in which a job was run, and for
+    /// the last one.
     ///
     /// # Errors
     /// As for `run`.
-    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Vec<u8>>, LogicError> {
+    fn stage(&mut self, _epoch: Epoch) -> Result<Option<Staged>, LogicError> {
         Ok(None)
     }
 
     /// With recovery: what was staged for an epoch is durable, so show it to readers. Called in the order of epochs; rows
-    /// of later ones may have been written and staged since.
+    /// of later ones may have been written and staged since. Only when what is returned is done the manifest may be
+    /// forgotten.
     ///
     /// # Errors
     /// As for `run`.
-    fn commit(&mut self, _epoch: Epoch, _manifest: &[u8]) -> Result<(), LogicError> {
-        Ok(())
+    fn commit(&mut self, _epoch: Epoch, _manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
+        Ok(None)
     }
 
     /// The input has ended and everything was given to `run`: show it to readers and end. With recovery all has been
@@ -263,8 +286,8 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     }
     let mut parts = Vec::new();
     for (name, part, orphans) in opened {
-        let activator = cx.scope.worker().sync_activator_for(address.to_vec());
-        match Part::start(name, part, orphans, cx, activator) {
+        let activator = || cx.scope.worker().sync_activator_for(address.to_vec());
+        match Part::start(name, part, orphans, cx, activator(), activator()) {
             Ok(part) => parts.push(part),
             // The operator is begun, so it must be built.
             Err(error) => cx.reporter().fail(error),
@@ -272,7 +295,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     }
     let stride = cx.workers();
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
-    let epochs = cx.execution.epochs.clone();
+    let (epochs, sources) = (cx.execution.epochs.clone(), cx.sources.clone());
     builder.build(move |mut capabilities| {
         HandIn::begin(&mut line, &mut capabilities);
         let mut capabilities = Some(capabilities);
@@ -292,7 +315,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
             });
             let Some(held) = &mut capabilities else { return };
             let frontier = frontiers[0].frontier().first().copied();
-            let last = frontier.is_none().then(|| epochs.last());
+            let last = frontier.is_none().then(|| epochs.last(&sources));
             let mut letters = Letters { row_errors: &row_errors, given: Vec::new() };
             let done = failed.and_then(|()| {
                 let mut handed_in = frontier.unwrap_or(u64::MAX);

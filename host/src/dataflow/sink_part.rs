@@ -1,17 +1,17 @@
-//! A sink's partition on its worker, and the lines to the thread that writes it.
+//! A sink's partition on its worker, and the lines to the thread that writes it and the one that waits for the disk.
 
 use super::answers::answers;
 use super::build::BuildCx;
 use super::emit::{Emit, RowErrors};
 use super::error::LogicError;
 use super::hand_in::HandIn;
-use super::sink::{Encode, Job, PartWriter, Writer};
+use super::sink::{Encode, Flush, Job, PartWriter, Staged, Writer};
 use super::user_fn::RowError;
 use crate::data::batch::Batch;
 use crate::data::ids::PartitionId;
 use crate::data::time::{Epoch, Tick};
 use crate::telemetry::meter::StepMeter;
-use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
 use std::collections::{BTreeMap, VecDeque};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
@@ -43,12 +43,20 @@ pub(super) struct Part {
 
 /// The two phases of a sink with recovery.
 struct Phases {
-    /// Epochs whose staging was ordered.
+    flushes: Sender<(Synced, Flush)>,
+    synced: Receiver<Result<Synced, LogicError>>,
+    /// Epochs whose staging was ordered and that are not handed in.
     staging: VecDeque<Epoch>,
     /// What is handed in and not durable, as far as this partition has seen.
     staged: VecDeque<(Epoch, Vec<u8>)>,
     /// How many commits were ordered and are not done.
     committing: usize,
+}
+
+/// What is safe on its disk.
+enum Synced {
+    Staged(Vec<u8>),
+    Committed(Epoch),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,8 +98,8 @@ enum Order {
 enum Done {
     Job(Refused),
     Published,
-    Staged(Option<Vec<u8>>),
-    Committed(Epoch),
+    Staged(Option<Staged>),
+    Committed(Epoch, Option<Flush>),
     Closed,
 }
 
@@ -106,6 +114,7 @@ impl Part {
         orphans: Vec<PartitionId>,
         cx: &BuildCx<'_>,
         activator: SyncActivator,
+        sync_activator: SyncActivator,
     ) -> Result<Part, LogicError> {
         let (jobs, orders) = bounded::<Order>(QUEUE);
         let (answer, done) = answers(activator);
@@ -134,7 +143,7 @@ impl Part {
         let spawned = cx.execution.env.spawner.spawn(&thread, body);
         spawned.map_err(|error| LogicError::io("cannot start a thread", &error))?;
         let recovery = cx.execution.recovery.as_ref();
-        let phases = |_: &_| Phases { staging: VecDeque::new(), staged: VecDeque::new(), committing: 0 };
+        let kept = recovery.map(|_| Phases::start(&name, cx, sync_activator)).transpose()?;
         Ok(Part {
             name,
             is_dirty: !orphans.is_empty(),
@@ -146,7 +155,7 @@ impl Part {
             held: VecDeque::new(),
             pending: BTreeMap::new(),
             epoch: recovery.map_or(Epoch::FIRST, |recovery| recovery.first_epoch()),
-            kept: recovery.map(phases),
+            kept,
             closing: Closing::Open,
         })
     }
@@ -170,7 +179,8 @@ impl Part {
         line: Option<&HandIn>,
         out: &mut Letters<'_>,
     ) -> Result<(), LogicError> {
-        self.take_answers(line, out)?;
+        self.take_answers(out)?;
+        self.take_synced(line)?;
         self.push();
         loop {
             self.write(out)?;
@@ -291,7 +301,7 @@ impl Part {
         }
     }
 
-    fn take_answers(&mut self, line: Option<&HandIn>, out: &mut Letters<'_>) -> Result<(), LogicError> {
+    fn take_answers(&mut self, out: &mut Letters<'_>) -> Result<(), LogicError> {
         loop {
             let answer = match self.done.try_recv() {
                 Ok(answer) => answer?,
@@ -305,11 +315,16 @@ impl Part {
             match answer {
                 Done::Job(Some((batch, errors))) => out.fail(&batch, &errors, &held)?,
                 Done::Job(None) | Done::Published => {}
-                Done::Staged(manifest) => self.hand_in(manifest, line)?,
-                Done::Committed(epoch) => {
-                    if let (Some(kept), Some(line)) = (&mut self.kept, line) {
-                        kept.committing -= 1;
-                        line.committed(&self.name, epoch);
+                Done::Staged(staged) => {
+                    if let Some(kept) = &mut self.kept {
+                        // In their order, also those for which nothing is to be done.
+                        let staged = staged.unwrap_or_else(|| Staged::safe(Vec::new()));
+                        kept.flush(Synced::Staged(staged.manifest), staged.flush);
+                    }
+                }
+                Done::Committed(epoch, flush) => {
+                    if let Some(kept) = &mut self.kept {
+                        kept.flush(Synced::Committed(epoch), flush);
                     }
                 }
                 Done::Closed => self.closing = Closing::Closed,
@@ -317,21 +332,63 @@ impl Part {
         }
     }
 
-    /// Hands in what the writer staged.
-    fn hand_in(&mut self, manifest: Option<Vec<u8>>, line: Option<&HandIn>) -> Result<(), LogicError> {
+    /// Hands in what is safe, and says what has been shown.
+    fn take_synced(&mut self, line: Option<&HandIn>) -> Result<(), LogicError> {
         let (Some(kept), Some(line)) = (&mut self.kept, line) else { return Ok(()) };
-        let epoch = kept.staging.pop_front().expect("an answer follows an order");
-        let Some(manifest) = manifest else { return Ok(()) };
-        line.sink(&self.name, epoch, manifest.clone())?;
-        for orphan in self.orphans.drain(..) {
-            line.sink(&orphan, epoch, Vec::new())?;
+        loop {
+            match kept.synced.try_recv() {
+                Ok(synced) => match synced? {
+                    Synced::Committed(epoch) => {
+                        kept.committing -= 1;
+                        line.committed(&self.name, epoch);
+                    }
+                    Synced::Staged(manifest) => {
+                        let epoch = kept.staging.pop_front().expect("an answer follows an order");
+                        // Nothing was written.
+                        if manifest.is_empty() {
+                            continue;
+                        }
+                        line.sink(&self.name, epoch, manifest.clone())?;
+                        for orphan in self.orphans.drain(..) {
+                            line.sink(&orphan, epoch, Vec::new())?;
+                        }
+                        kept.staged.push_back((epoch, manifest));
+                    }
+                },
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(LogicError::internal("the thread that waits for the disk ended without a word"));
+                }
+            }
         }
-        kept.staged.push_back((epoch, manifest));
-        Ok(())
     }
 }
 
 impl Phases {
+    /// Starts the thread that waits for the disk; it wakes the operator.
+    fn start(name: &PartitionId, cx: &BuildCx<'_>, activator: SyncActivator) -> Result<Phases, LogicError> {
+        let (flushes, orders) = unbounded::<(Synced, Flush)>();
+        let (answer, synced) = answers(activator);
+        let env = cx.execution.env.clone();
+        let body = Box::new(move || {
+            while let Ok((what, flush)) = env.receive(&orders) {
+                let done = flush();
+                let failed = done.is_err();
+                if !answer.send(done.map(|()| what)) || failed {
+                    break;
+                }
+            }
+        });
+        let spawned = cx.execution.env.spawner.spawn(&format!("flush {name}"), body);
+        spawned.map_err(|error| LogicError::io("cannot start a thread", &error))?;
+        Ok(Phases { flushes, synced, staging: VecDeque::new(), staged: VecDeque::new(), committing: 0 })
+    }
+
+    fn flush(&mut self, what: Synced, flush: Option<Flush>) {
+        // A thread that is gone has said why.
+        self.flushes.send((what, flush.unwrap_or_else(|| Box::new(|| Ok(()))))).ok();
+    }
+
     /// Whether nothing is left to be staged, to become durable, or to be shown.
     fn are_through(&self) -> bool {
         self.staging.is_empty() && self.staged.is_empty() && self.committing == 0
@@ -347,10 +404,7 @@ fn carry_out(writer: &mut dyn Writer, order: Order, meter: &StepMeter) -> Result
             Done::Published
         }
         Order::Stage(epoch) => Done::Staged(writer.stage(epoch)?),
-        Order::Commit(epoch, manifest) => {
-            writer.commit(epoch, &manifest)?;
-            Done::Committed(epoch)
-        }
+        Order::Commit(epoch, manifest) => Done::Committed(epoch, writer.commit(epoch, &manifest)?),
         Order::Close => {
             writer.close()?;
             Done::Closed
@@ -367,6 +421,7 @@ fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, 
         }
         Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),
         Job::Finish { .. } => meter.finished_file(),
+        Job::Keep { .. } => {}
     }
     writer.run(job).map(|_| None)
 }

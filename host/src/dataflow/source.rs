@@ -19,7 +19,7 @@ use super::script::{Phase, ScriptedSource, Wait};
 use super::ticks::{Positions, Ticks};
 use super::timer::Timer;
 use super::user_fn::InstanceCx;
-use crate::data::ids::PartitionId;
+use crate::data::ids::{PartitionId, StepId};
 use crate::data::time::{Instant, Tick};
 use crate::formats::Decoder;
 use crate::telemetry::meter::StepMeter;
@@ -110,6 +110,8 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     cx.execution.partitions.register(&cx.step, &names);
     let instance = cx.instance();
     let mut saved = load(cx, &names)?;
+    let has_ended = |name: &PartitionId| saved.get(name).is_some_and(|saved: &Saved| saved.has_ended);
+    cx.execution.epochs.begin_source(&cx.step, !names.is_empty() && names.iter().all(has_ended));
     // Opened before the operator is begun: one that is begun must be built, whatever cannot be opened.
     let mine = names.into_iter().skip(cx.worker().0).step_by(cx.workers());
     let readers = mine.map(|name| {
@@ -148,12 +150,28 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     });
     let again = cx.scope.activator_for(builder.operator_info().address);
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
-    let partitions = cx.execution.partitions.clone();
+    let (step, partitions) = (cx.step.clone(), cx.execution.partitions.clone());
     builder.build(move |mut capabilities| {
         positions.begin(&mut capabilities);
+        if opened.is_empty() {
+            // Steps would see an end in an epoch that no partition has reached.
+            capabilities.clear();
+            positions.stop();
+        }
         let ticks = Ticks::new(capabilities, clock.clone(), epochs.clone(), progress, positions);
-        let mut reading =
-            Reading { parts: opened, partitions, ticks, outputs, clock, epochs, reporter, row_errors, meter };
+        let mut reading = Reading {
+            step,
+            has_read: false,
+            parts: opened,
+            partitions,
+            ticks,
+            outputs,
+            clock,
+            epochs,
+            reporter,
+            row_errors,
+            meter,
+        };
         let mut pace = pace;
         move |_frontiers| {
             let Some(paced) = pace.as_mut().filter(|_| !reading.is_over()) else {
@@ -198,6 +216,9 @@ fn load(cx: &BuildCx<'_>, names: &[PartitionId]) -> Result<BTreeMap<PartitionId,
 
 /// A source operator.
 struct Reading {
+    step: StepId,
+    /// Whether anything was given.
+    has_read: bool,
     parts: Vec<Part>,
     partitions: Arc<Partitions>,
     ticks: Ticks,
@@ -217,8 +238,9 @@ impl Reading {
     fn end(&mut self) {
         if self.reporter.is_stopped() {
             self.ticks.stop();
-        } else if !self.parts.is_empty() {
-            self.epochs.cut_short();
+        } else if !self.ticks.capabilities.is_empty() {
+            let epoch = Tick(self.ticks.time()).epoch();
+            self.epochs.end_source(&self.step, epoch, !self.parts.is_empty());
         }
         self.parts.clear();
         self.ticks.end();
@@ -229,7 +251,8 @@ impl Reading {
         self.ticks.advance();
         let mut handled = 0;
         let mut given = Vec::new();
-        let Reading { parts, partitions, ticks, outputs, reporter, row_errors, meter, epochs, .. } = self;
+        let Reading { parts, partitions, ticks, outputs, reporter, row_errors, meter, epochs, step, has_read, .. } =
+            self;
         parts.retain_mut(|part| {
             while handled < TURN && ticks.may_send() {
                 match part.poll(ticks, reporter) {
@@ -256,7 +279,9 @@ impl Reading {
                             return false;
                         }
                         part.note(false, ticks);
-                        epochs.note_read();
+                        if !std::mem::replace(has_read, true) {
+                            epochs.note_read(step);
+                        }
                     }
                 }
             }

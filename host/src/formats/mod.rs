@@ -10,7 +10,7 @@
 //! | `json` | [`json`] | an object a line, its members are columns |
 //! | `csv` | [`csv`] | fields between delimiters, possibly in quotes |
 
-mod base64;
+pub(crate) mod base64;
 pub mod column;
 pub mod csv;
 mod decoder;

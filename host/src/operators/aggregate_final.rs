@@ -1,22 +1,25 @@
 //! `aggregate_final`: counts, sums and the like of all rows of a key.
 
-use super::aggregate::{Aggregate, Aggregates, aggregate_doc, open, parse, schema, values_doc};
+use super::aggregate::{Aggregate, Aggregates, aggregate_doc, keeps, open, parse, schema, values_doc};
 use super::count_final::COMBINED_KEYS;
 use super::fold_final::{FoldStep, give_finished};
 use super::groups::{Groups, OUTPUT_ROWS};
+use super::states::changes;
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::schema::{Type, schema_of};
 use crate::data::time::{Epoch, Instant};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, combined};
+use crate::dataflow::keyed::{Kept, Keyed, combined};
 use crate::dataflow::user_fn::FoldFn;
 use crate::diag::Diagnostics;
 use crate::spec::Node;
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::sync::{Arc, LazyLock};
 
@@ -72,7 +75,7 @@ aggregate = { orders = "count(*)", total = "sum(price)", dearest = "max(price)" 
             true => Checked::new(CombinedStep { aggregates, key }),
             false => Checked::new(FoldStep { open: open(aggregates), input: cx.up().schema.clone(), key }),
         };
-        Ok(checked.down(down))
+        Ok(checked.down(down).keeps(keeps()))
     }
 }
 
@@ -157,5 +160,67 @@ impl Keyed for Total {
         give_finished(states, groups, &groups.sorted(), &self.key, out)?;
         groups.clear();
         Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.keys.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, _now: Instant) -> Result<(), LogicError> {
+        let groups = self.keys.groups.restore(keys);
+        self.keys.states.restore(&groups, states)
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Aggregated { groups, states, .. } = &mut self.keys;
+        changes(groups, |_, live| states.save(live))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::aggregate::{Function, Of};
+    use super::super::testing::{check_crashes, emitted, in_turn, keyed};
+    use super::*;
+
+    #[test]
+    fn aggregates_survive_crashes() {
+        let of = |function, name: &str, ty: Type| {
+            let output = function_output(function, &ty);
+            Aggregate { name: name.to_owned(), of: Of::Column { function, index: 1, ty }, ty: output }
+        };
+        let aggregates = vec![
+            Aggregate { name: "rows".to_owned(), of: Of::Rows, ty: Type::Int64 },
+            of(Function::Sum, "sum", Type::Int64),
+            of(Function::Max, "max", Type::Int64),
+            of(Function::Last, "last", Type::Int64),
+        ];
+        let keys = || {
+            let (groups, found) = Default::default();
+            Aggregated { groups, found, states: Aggregates::new(&aggregates).unwrap() }
+        };
+        let batches: [&[&str]; 4] = [&["a,1", "b,", "a,5"], &["a,2"], &["c,7", "b,3"], &["a,"]];
+        // The first half gives everything away with each epoch.
+        let combined = batches.into_iter().flat_map(|batch| {
+            let mut first = Combine(keys());
+            emitted(|out| {
+                first.on_batch(0, keyed("k: string, n: int64", batch), Instant(0), out)?;
+                first.on_epoch(Epoch(1), out)
+            })
+        });
+        let inputs = in_turn(combined.map(|batch| (1, batch)).collect());
+        let (given, kept) = check_crashes(|| Total { keys: keys(), key: "k".into() }, &inputs);
+        let wanted = [
+            "0 a: rows=4, sum=8, max=5, last=2",
+            "0 b: rows=2, sum=3, max=3, last=3",
+            "0 c: rows=1, sum=7, max=7, last=7",
+        ];
+        assert_eq!(given[4], wanted);
+        assert_eq!((kept[3].len(), kept[4].len()), (3, 0));
+    }
+
+    fn function_output(function: Function, ty: &Type) -> Type {
+        function.output(ty).unwrap()
     }
 }

@@ -1,20 +1,24 @@
 //! `aggregate_running`: counts, sums and the like of the rows of a key so far.
 
-use super::aggregate::{Aggregate, Aggregates, aggregate_doc, parse, schema, values_doc};
+use super::aggregate::{Aggregate, Aggregates, aggregate_doc, keeps, parse, schema, values_doc};
 use super::columns::{Extension, all_but};
 use super::groups::Groups;
+use super::states::{Reader, changes, put_time, with_tails, without_tails};
 use super::ttl::Ttl;
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::dataflow::user_fn::FoldFn;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Node, Spanned};
+use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
 
@@ -80,7 +84,8 @@ aggregate = { balance = "sum(price)" }
         let extension = Extension::new(&input, &schema(&aggregates));
         let down = StreamType { schema: extension.schema.clone(), key: Some(key) };
         let ttl = args.ttl.map(|ttl| ttl.value.0);
-        Ok(Checked::new(RunningStep { aggregates, input, extension, ttl }).down(down))
+        let keeps = keeps().ignoring(&["ttl"]);
+        Ok(Checked::new(RunningStep { aggregates, input, extension, ttl }).down(down).keeps(keeps))
     }
 }
 
@@ -103,6 +108,9 @@ impl BuildStep for RunningStep {
         Ok(keyed(cx, ups, std::slice::from_ref(&self.input), 1, running))
     }
 }
+
+/// The length of what stands behind the aggregates of a key: when it is forgotten.
+const END: usize = 8;
 
 struct Running {
     extension: Extension,
@@ -153,34 +161,45 @@ impl Keyed for Running {
     fn on_wake(&mut self, now: Instant, _out: &mut Emit<'_>) -> Result<(), LogicError> {
         self.forget(now)
     }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        let (states, ends) = without_tails(states, END)?;
+        self.states.restore(&groups, &states)?;
+        if let Some(ttl) = &mut self.ttl {
+            let ends = ends.into_iter().map(|end| Reader(end).time()).collect::<Result<Vec<_>, _>>()?;
+            ttl.restore(&groups, ends, now);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Running { groups, states, ttl, .. } = self;
+        changes(groups, |_, live| {
+            let end = |at: usize| ttl.as_ref().and_then(|ttl| ttl.end(live[at]));
+            with_tails(&states.save(live)?, |at, state| put_time(state, end(at)))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::aggregate::Of;
-    use super::super::testing::{emitted, show, table};
+    use super::super::testing::{check_crashes, emitted, in_turn, keyed, show, table};
     use super::*;
-    use crate::data::key::Keys;
     use crate::data::schema::Type;
-    use arrow::array::AsArray;
 
     #[test]
     fn a_key_without_rows_for_long_begins_anew() {
         let aggregates = vec![Aggregate { name: "rows".to_owned(), of: Of::Rows, ty: Type::Int64 }];
-        let batch = |keys: &[&str]| {
-            let rows = table("k: string", keys);
-            let keys = Keys::new(rows.column(0).as_string().clone());
-            Batch::keyed(rows, keys)
-        };
-        let mut running = Running {
-            extension: Extension::new(&batch(&[]).rows().schema(), &schema(&aggregates)),
-            ttl: Some(Ttl::new(Duration::from_micros(10))),
-            groups: Groups::default(),
-            found: Vec::new(),
-            states: Aggregates::new(&aggregates).unwrap(),
-        };
+        let mut running = running(&aggregates, Some(10));
         let mut take = |keys: &[&str], now: i64| {
-            let given = emitted(|out| running.on_batch(0, batch(keys), Instant(now), out));
+            let given = emitted(|out| running.on_batch(0, keyed("k: string", keys), Instant(now), out));
             (given.iter().flat_map(show).collect::<Vec<_>>(), running.groups.len())
         };
         assert_eq!(take(&["a", "b", "a"], 0).0, ["a: k=a, rows=1", "b: k=b, rows=1", "a: k=a, rows=2"]);
@@ -189,5 +208,48 @@ mod tests {
         assert_eq!(take(&["c"], 19), (vec!["c: k=c, rows=1".to_owned()], 2));
         emitted(|out| running.on_wake(Instant(29), out));
         assert_eq!((running.groups.len(), running.wake_at()), (0, None));
+    }
+
+    #[test]
+    fn what_is_known_of_keys_and_for_how_long_survives_crashes() {
+        let aggregates = vec![Aggregate { name: "rows".to_owned(), of: Of::Rows, ty: Type::Int64 }];
+        let batches: [(i64, &[&str]); 6] =
+            [(0, &["a", "b", "a"]), (4, &["b", "c"]), (5, &[]), (2, &["a", "b"]), (9, &["b"]), (2, &["c", "a"])];
+        let inputs: Vec<_> = batches.into_iter().map(|(gap, rows)| (gap, keyed("k: string", rows))).collect();
+        for (ttl, wanted) in
+            [(None, ["0 c: k=c, rows=2", "0 a: k=a, rows=4"]), (Some(10), ["0 c: k=c, rows=1", "0 a: k=a, rows=1"])]
+        {
+            let running = || running(&aggregates, ttl);
+            let (given, kept) = check_crashes(running, &in_turn(inputs.clone()));
+            assert_eq!(given[5], wanted, "{ttl:?}");
+            let keys: Vec<&str> = kept[4].keys().map(String::as_str).collect();
+            assert_eq!(keys, if ttl.is_some() { &["a", "b"][..] } else { &["a", "b", "c"] });
+        }
+    }
+
+    #[test]
+    fn a_ttl_may_come_and_go_over_a_restore() {
+        let aggregates = vec![Aggregate { name: "rows".to_owned(), of: Of::Rows, ty: Type::Int64 }];
+        for (before, after, wanted) in
+            [(None, Some(10), Some(110)), (Some(10), None, None), (Some(10), Some(50), Some(10))]
+        {
+            let mut old = running(&aggregates, before);
+            old.keep();
+            emitted(|out| old.on_batch(0, keyed("k: string", &["a"]), Instant(0), out));
+            let Changes { keys, values } = old.snapshot(Instant(0)).unwrap().unwrap();
+            let mut new = running(&aggregates, after);
+            new.restore(&keys, &values, Instant(100)).unwrap();
+            assert_eq!(new.wake_at(), wanted.map(Instant));
+        }
+    }
+
+    fn running(aggregates: &[Aggregate], ttl: Option<u64>) -> Running {
+        Running {
+            extension: Extension::new(&table("k: string", &[]).schema(), &schema(aggregates)),
+            ttl: ttl.map(|ttl| Ttl::new(Duration::from_micros(ttl))),
+            groups: Groups::default(),
+            found: Vec::new(),
+            states: Aggregates::new(aggregates).unwrap(),
+        }
     }
 }

@@ -61,7 +61,7 @@ window = { tumbling = "1m" }
         let windowing = problems.take(Windowing::check(cx, &windows, Order::Offered, Early::Offered));
         let (Some(aggregates), Some(windowing)) = (aggregates, windowing) else { return Err(problems) };
         let open = open(aggregates);
-        windowing.step(cx, &open.output.clone(), Fold { open, is_guest: false })
+        windowing.step(cx, &open.output.clone(), Fold { open, guest: None })
     }
 }
 
@@ -125,7 +125,7 @@ window = { sliding = "10m", every = "1m" }
             return Err(problems);
         };
         let open = open(vec![Aggregate { name: "count".to_owned(), of: Of::Rows, ty: Type::Int64 }]);
-        let mut checked = windowing.step(cx, &open.output.clone(), Fold { open, is_guest: false })?;
+        let mut checked = windowing.step(cx, &open.output.clone(), Fold { open, guest: None })?;
         if let Some(keying) = keying {
             checked.notes.extend(keying.note.clone());
             checked.build = Box::new(KeyedStep { keying, windows: checked.build });

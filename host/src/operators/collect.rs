@@ -2,19 +2,21 @@
 
 use super::groups::Groups;
 use super::rows::{RowRef, Rows};
+use super::states::{Reader, States, changes, in_chunks, put_bytes, put_len, put_time};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
 use crate::data::key::Keys;
 use crate::data::schema::{Type, schema_of};
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Spanned};
-use arrow::array::{ArrayRef, ListArray, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, BinaryArray, ListArray, RecordBatch, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use std::cmp::Reverse;
@@ -114,7 +116,8 @@ timeout = "10s"
             Shape::List => list_schema(&input),
         };
         let down = StreamType { schema: output.clone(), key: Some(key) };
-        Ok(Checked::new(CollectStep { rules, shape: args.shape, input, output }).down(down))
+        let keeps = Keeps::new().ignoring(&["timeout", "since", "as"]);
+        Ok(Checked::new(CollectStep { rules, shape: args.shape, input, output }).down(down).keeps(keeps))
     }
 }
 
@@ -183,6 +186,11 @@ impl Collector {
         if is_first || self.rules.since == Since::Last {
             list.deadline = now.after(timeout);
         }
+        self.set_alarm(group);
+    }
+
+    fn set_alarm(&mut self, group: u32) {
+        let list = &mut self.lists[group as usize];
         if !list.has_alarm {
             list.has_alarm = true;
             self.alarms.push(Reverse((list.deadline, group)));
@@ -298,6 +306,58 @@ impl Keyed for Collector {
         self.alarms.clear();
         self.finish(&self.groups.sorted(), out)
     }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        self.lists.resize_with(self.groups.capacity(), List::default);
+        let (mut counts, mut rows) = (Vec::with_capacity(groups.len()), Vec::new());
+        for (at, &group) in groups.iter().enumerate() {
+            let mut state = Reader(states.value(at));
+            let deadline = state.time()?;
+            let count = state.len()?;
+            for _ in 0..count {
+                rows.push(state.bytes()?);
+            }
+            state.end()?;
+            counts.push(count);
+            if let Some(timeout) = self.rules.timeout {
+                self.lists[group as usize].deadline = deadline.unwrap_or(now.after(timeout));
+                self.set_alarm(group);
+            }
+        }
+        let mut rows = self.rows.load(&rows)?.into_iter();
+        for (&group, count) in groups.iter().zip(counts) {
+            self.lists[group as usize].rows = rows.by_ref().take(count).collect();
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Collector { groups, lists, rows, rules, .. } = self;
+        let has_deadlines = rules.timeout.is_some();
+        changes(groups, |_, live| in_chunks(live, |live| save(lists, rows, has_deadlines, live)))
+    }
+}
+
+/// Encodes the lists of some groups: their deadlines and their rows.
+fn save(lists: &[List], rows: &Rows, has_deadlines: bool, groups: &[u32]) -> Result<BinaryArray, LogicError> {
+    let lists = || groups.iter().map(|&group| &lists[group as usize]);
+    let refs: Vec<RowRef> = lists().flat_map(|list| &list.rows).copied().collect();
+    let saved = rows.save(&refs)?;
+    let (mut rows, mut states) = (saved.iter(), States::with_capacity(groups.len()));
+    for list in lists() {
+        states.push(|state| {
+            put_time(state, Some(list.deadline).filter(|_| has_deadlines));
+            put_len(state, list.rows.len());
+            rows.by_ref().take(list.rows.len()).for_each(|row| put_bytes(state, row));
+        })?;
+    }
+    Ok(states.finish())
 }
 
 /// Makes a row of each list, of so many of the rows each.
@@ -324,113 +384,4 @@ pub(super) fn lists(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{emitted, show, table};
-    use super::*;
-    use arrow::array::{Array, AsArray};
-
-    fn collector(max_size: usize, timeout: Option<u64>, since: Since) -> Collector {
-        let timeout = timeout.map(Duration::from_micros);
-        Collector::new(Rules { max_size, timeout, since }, table("k: string, n: int64", &[]).schema(), None)
-    }
-
-    fn batch(rows: &[&str]) -> Batch {
-        let rows = table("k: string, n: int64", rows);
-        let keys = Keys::new(rows.column(0).as_string().clone());
-        Batch::keyed(rows, keys)
-    }
-
-    /// The lists that come out, as `a: 1 2`.
-    fn lists_of(batches: Vec<Batch>) -> Vec<String> {
-        let mut lists: Vec<String> = Vec::new();
-        for row in batches.iter().flat_map(show) {
-            let (key, n) = (&row[..1], row.rsplit('=').next().unwrap());
-            match lists.last_mut().filter(|list| list.starts_with(key)) {
-                Some(list) => *list += &format!(" {n}"),
-                None => lists.push(format!("{key}: {n}")),
-            }
-        }
-        lists
-    }
-
-    fn take(collector: &mut Collector, rows: &[&str], now: i64) -> Vec<String> {
-        lists_of(emitted(|out| collector.on_batch(0, batch(rows), Instant(now), out)))
-    }
-
-    fn wake(collector: &mut Collector, now: i64) -> Vec<String> {
-        lists_of(emitted(|out| collector.on_wake(Instant(now), out)))
-    }
-
-    #[test]
-    fn a_full_list_comes_out_at_once_and_the_rest_at_the_end() {
-        let mut collector = collector(2, None, Since::Last);
-        assert_eq!(take(&mut collector, &["b,1", "a,2", "b,3", "b,4"], 0), ["b: 1 3"]);
-        assert_eq!(take(&mut collector, &["c,5", "a,6"], 0), ["a: 2 6"]);
-        assert_eq!(collector.wake_at(), None);
-        let last = emitted(|out| collector.on_eof(Instant(0), out));
-        assert_eq!(lists_of(last), ["b: 4", "c: 5"]);
-        assert_eq!(collector.groups.len(), 0);
-    }
-
-    #[test]
-    fn one_batch_can_fill_several_lists() {
-        let mut collector = collector(2, Some(10), Since::Last);
-        assert_eq!(take(&mut collector, &["a,1", "a,2", "a,3", "a,4", "b,5"], 0), ["a: 1 2 3 4"]);
-        assert_eq!(wake(&mut collector, 10), ["b: 5"]);
-    }
-
-    #[test]
-    fn the_timeout_runs_from_the_last_row_or_from_the_first() {
-        for (since, wanted) in [(Since::Last, 15), (Since::First, 10)] {
-            let mut collector = collector(9, Some(10), since);
-            assert_eq!(take(&mut collector, &["a,1"], 0), [""; 0]);
-            assert_eq!(take(&mut collector, &["a,2"], 5), [""; 0]);
-            assert_eq!(wake(&mut collector, wanted - 1), [""; 0], "{since:?}");
-            assert_eq!(collector.wake_at(), Some(Instant(wanted)), "{since:?}");
-            assert_eq!(wake(&mut collector, wanted), ["a: 1 2"], "{since:?}");
-            assert_eq!((collector.wake_at(), collector.groups.len()), (None, 0));
-        }
-    }
-
-    #[test]
-    fn a_full_list_leaves_no_timeout_to_the_next_one() {
-        let mut collector = collector(2, Some(10), Since::First);
-        assert_eq!(take(&mut collector, &["a,1", "a,2"], 0), ["a: 1 2"]);
-        assert_eq!(take(&mut collector, &["b,3"], 8), [""; 0]);
-        assert_eq!(wake(&mut collector, 10), [""; 0]);
-        assert_eq!(wake(&mut collector, 18), ["b: 3"]);
-    }
-
-    #[test]
-    fn keys_that_time_out_together_come_in_order() {
-        let mut collector = collector(9, Some(10), Since::Last);
-        assert_eq!(take(&mut collector, &["b,1", "c,2", "a,3"], 0), [""; 0]);
-        assert_eq!(wake(&mut collector, 99), ["a: 3", "b: 1", "c: 2"]);
-    }
-
-    #[test]
-    fn few_old_rows_do_not_keep_many_in_memory() {
-        let mut collector = collector(100, None, Since::Last);
-        for round in 0..50 {
-            let mut rows: Vec<String> = (0..5000).map(|n| format!("a,{n}")).collect();
-            rows.push(format!("{},{round}", char::from(b'b' + round % 20)));
-            let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-            take(&mut collector, &rows, 0);
-        }
-        assert!(!collector.rows.is_wasteful());
-        let last = lists_of(emitted(|out| collector.on_eof(Instant(0), out)));
-        assert_eq!((last.len(), &*last[0]), (20, "b: 0 20 40"));
-    }
-
-    #[test]
-    fn lists_are_columns_of_structs_or_of_plain_values() {
-        let rows = table("k: string, n: int64", &["a,1", "b,2", "c,3"]);
-        let made = lists(&list_schema(&rows.schema()), &rows, [2, 1]).unwrap();
-        assert_eq!(made.schema().field(0).name(), "items");
-        assert_eq!(made.column(0).as_list::<i32>().value(1).as_struct().column(0).as_string::<i32>().value(0), "c");
-        let values = table("value: int64", &["1", "2", "3"]);
-        let made = lists(&list_schema(&values.schema()), &values, [1, 2]).unwrap();
-        assert_eq!(made.schema().field(0).name(), "value");
-        assert_eq!(made.column(0).as_list::<i32>().value(1).len(), 2);
-    }
-}
+mod tests;

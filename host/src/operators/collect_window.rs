@@ -3,6 +3,7 @@
 use super::collect::{Shape, list_schema, lists};
 use super::distinct::{Maps, is_comparable};
 use super::rows::{RowRef, Rows};
+use super::states::{Reader, States, put_bytes, put_len};
 use super::window::{
     Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, early_doc, ordered_doc, shared_doc,
 };
@@ -14,7 +15,7 @@ use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::Spanned;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 /// The operator `collect_window`.
@@ -264,6 +265,48 @@ impl WindowLogic for Collector {
         }
         Ok(given)
     }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        let (rows, lists) = match &self.items {
+            Items::Lists { rows, lists } => (rows, lists),
+            Items::Maps(maps) => return maps.save(slots),
+        };
+        let list = |slot: u32| lists.get(slot as usize).map_or(&[][..], Vec::as_slice);
+        let all: Vec<RowRef> = slots.iter().flat_map(|&slot| list(slot)).copied().collect();
+        let saved = rows.save(&all)?;
+        let (mut saved, mut states) = (saved.iter(), States::with_capacity(slots.len()));
+        for &slot in slots {
+            let count = list(slot).len();
+            states.push(|state| {
+                put_len(state, count);
+                saved.by_ref().take(count).for_each(|row| put_bytes(state, row));
+            })?;
+        }
+        Ok(states.finish())
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        match &mut self.items {
+            Items::Lists { rows, lists } => {
+                let needed = slots.iter().max().map_or(0, |&slot| slot as usize + 1);
+                lists.resize_with(needed.max(lists.len()), Vec::new);
+                let (mut of, mut saved) = (Vec::new(), Vec::new());
+                for (at, &slot) in slots.iter().enumerate() {
+                    let mut reader = Reader(states.value(at));
+                    for _ in 0..reader.len()? {
+                        of.push(slot);
+                        saved.push(reader.bytes()?);
+                    }
+                    reader.end()?;
+                }
+                for (slot, row) in of.into_iter().zip(rows.load(&saved)?) {
+                    lists[slot as usize].push(row);
+                }
+                Ok(())
+            }
+            Items::Maps(maps) => maps.load(slots, states),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -271,6 +314,13 @@ mod tests {
     use super::super::testing::{show, table};
     use super::*;
     use crate::data::batch::Batch;
+
+    impl Items {
+        /// Those of a map that `collector` makes.
+        fn columns(&self) -> Option<(Vec<usize>, Vec<usize>)> {
+            matches!(self, Items::Maps(_)).then(|| (vec![0], vec![]))
+        }
+    }
 
     fn collector(distinct: Option<(Vec<usize>, Vec<usize>)>) -> Collector {
         let rows = table("n: int64", &[]).schema();
@@ -298,6 +348,12 @@ mod tests {
             for _ in 0..2 {
                 assert_eq!(given(windows.early(&[4], now).unwrap()), (vec!["n=1".into(), "n=3".into()], vec![4, 4]));
             }
+            let saved = windows.save(&[0, 4]).unwrap();
+            let mut next = collector(windows.items.columns());
+            next.load(&[1, 0], &saved).unwrap();
+            assert_eq!(given(next.early(&[0], now).unwrap()).0, ["n=1", "n=3"]);
+            next.merge(&[0], &[1], now).unwrap();
+            assert_eq!(given(next.close(&[0], now).unwrap()).0, all);
             windows.merge(&[4], &[0], now).unwrap();
             let count = all.len();
             assert_eq!(

@@ -2,18 +2,21 @@
 
 use super::groups::{Groups, OUTPUT_ROWS};
 use super::keying::{Keyer, Keying};
+use super::states::{Reader, States, changes, put_i64};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::schema::{Type, schema_of};
 use crate::data::time::{Epoch, Instant};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, combined};
+use crate::dataflow::keyed::{Kept, Keyed, combined};
 use crate::diag::Diagnostics;
 use crate::spec::Spanned;
-use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::array::{AsArray, BinaryArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use std::sync::{Arc, LazyLock};
 
@@ -74,7 +77,8 @@ key_name = "word"
         };
         let notes = keying.iter().filter_map(|keying| keying.note.clone()).collect();
         let down = StreamType { schema: SCHEMA.clone(), key: Some(key) };
-        let mut checked = Checked::new(CountFinalStep { keying }).down(down);
+        let keeps = Keeps::new().ignoring(&["key_name"]);
+        let mut checked = Checked::new(CountFinalStep { keying }).down(down).keeps(keeps);
         checked.notes = notes;
         Ok(checked)
     }
@@ -143,6 +147,32 @@ impl Keyed for Total {
     fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         self.counts.give(self.counts.groups.sorted(), out)
     }
+
+    fn keep(&mut self) -> Kept {
+        self.counts.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, _now: Instant) -> Result<(), LogicError> {
+        let Counts { groups, counts, .. } = &mut self.counts;
+        let restored = groups.restore(keys);
+        counts.resize(groups.capacity(), 0);
+        for (at, &group) in restored.iter().enumerate() {
+            let mut state = Reader(states.value(at));
+            counts[group as usize] = state.i64()?;
+            state.end()?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Counts { groups, counts, .. } = &mut self.counts;
+        changes(groups, |_, live| {
+            let mut states = States::with_capacity(live.len());
+            live.iter().try_for_each(|&group| states.push(|state| put_i64(state, counts[group as usize])))?;
+            Ok(states.finish())
+        })
+    }
 }
 
 #[derive(Default)]
@@ -165,5 +195,21 @@ impl Counts {
         self.groups.clear();
         self.counts.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_crashes, in_turn, keyed};
+    use super::*;
+
+    #[test]
+    fn counts_survive_crashes() {
+        let total = || Total { counts: Counts::default() };
+        let batches: [&[&str]; 3] = [&["1,a", "2,b", "3,a"], &["4,c", "5,b"], &["6,a"]];
+        let inputs = batches.into_iter().map(|batch| (1, keyed("count: int64, k: string", batch))).collect();
+        let (given, kept) = check_crashes(total, &in_turn(inputs));
+        assert_eq!(given[3], ["0 a: count=10", "0 b: count=7", "0 c: count=4"]);
+        assert_eq!((kept[1].len(), kept[2]["a"].len(), kept[3].len()), (3, 8, 0));
     }
 }

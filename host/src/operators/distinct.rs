@@ -1,7 +1,8 @@
 //! Sets and maps of rows, many at once: each value once, in the order in which they first came.
 
+use super::states::{Reader, States, put_bytes, put_len};
 use crate::dataflow::error::LogicError;
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
@@ -125,6 +126,42 @@ impl Maps {
             columns.extend(value.convert_rows(entries().map(|entry| parser.parse(&entry.value)))?);
         }
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+
+    /// Encodes the entries of groups: how many there are, then the key of each, and its value.
+    ///
+    /// # Errors
+    /// They are too large together.
+    pub fn save(&self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
+        let mut states = States::with_capacity(groups.len());
+        for &group in groups {
+            let entries = self.maps.get(group as usize).map_or(&[][..], |map| &map.entries);
+            states.push(|state| {
+                put_len(state, entries.len());
+                for entry in entries {
+                    put_bytes(state, &entry.key);
+                    put_bytes(state, &entry.value);
+                }
+            })?;
+        }
+        Ok(states.finish())
+    }
+
+    /// Takes in entries of groups as [`Maps::save`] encoded them, as if they came after those that are there.
+    ///
+    /// # Errors
+    /// They are something else.
+    pub fn load(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        self.make_room(groups);
+        for (at, &group) in groups.iter().enumerate() {
+            let mut reader = Reader(states.value(at));
+            for _ in 0..reader.len()? {
+                let (key, value) = (reader.bytes()?, reader.bytes()?);
+                self.maps[group as usize].set(xxh3_64(key), key, value);
+            }
+            reader.end()?;
+        }
+        Ok(())
     }
 
     /// Ends groups.

@@ -1,12 +1,13 @@
 //! The row of each group with the least or the greatest value of a column.
 
 use super::rows::{RowRef, Rows};
+use super::states::{States, unreadable};
 use crate::catalog::cx::CheckCx;
 use crate::data::schema::{Type, describe};
 use crate::dataflow::error::LogicError;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::Spanned;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, UInt64Type};
 use std::cmp::Ordering;
@@ -157,6 +158,48 @@ impl Extremes {
             }
         }
         self.pack()
+    }
+
+    /// Encodes the rows of groups, one each; of a group without one nothing.
+    ///
+    /// # Errors
+    /// They have columns of a type that cannot be encoded, or are too large together.
+    pub fn save(&self, groups: &[u32]) -> Result<BinaryArray, LogicError> {
+        let kept = |group: u32| self.kept.get(group as usize).copied().flatten();
+        let rows: Vec<RowRef> = groups.iter().filter_map(|&group| kept(group)).collect();
+        let (saved, mut states) = (self.rows.save(&rows)?, States::with_capacity(groups.len()));
+        let mut saved = saved.iter();
+        for &group in groups {
+            let row = kept(group).and_then(|_| saved.next());
+            // A row of no columns has no bytes: the first says that there is one.
+            states.push(|state| {
+                row.into_iter().for_each(|row| {
+                    state.push(1);
+                    state.extend_from_slice(row);
+                })
+            })?;
+        }
+        Ok(states.finish())
+    }
+
+    /// Takes in rows of groups that have none as [`Extremes::save`] encoded them.
+    ///
+    /// # Errors
+    /// They are something else.
+    pub fn load(&mut self, groups: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        let (mut of, mut rows) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()));
+        for (at, &group) in groups.iter().enumerate() {
+            match states.value(at) {
+                [] => {}
+                [1, row @ ..] => {
+                    of.push(group);
+                    rows.push(row);
+                }
+                _ => return Err(unreadable("it is no row")),
+            }
+        }
+        let rows = self.rows.decode(&rows)?;
+        self.take(&of, None, &rows)
     }
 
     fn make_room(&mut self, groups: &[u32]) {

@@ -2,15 +2,19 @@
 
 use super::extreme::{Args, Extremes, Rule};
 use super::groups::{Groups, OUTPUT_ROWS};
+use super::states::{changes, in_chunks};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::Diagnostics;
+use arrow::array::BinaryArray;
 use std::cmp::Ordering;
 
 /// The operator `max_final`.
@@ -83,7 +87,7 @@ fn check(cx: &CheckCx<'_>, wins: Ordering) -> Result<Checked, Diagnostics> {
     problems.take(cx.up_key());
     let rule = problems.take(Rule::check(cx, &args, wins));
     let (Some(rule), true) = (rule, problems.is_empty()) else { return Err(problems) };
-    Ok(Checked::new(ExtremeStep { rule }).down(cx.up().clone()))
+    Ok(Checked::new(ExtremeStep { rule }).down(cx.up().clone()).keeps(Keeps::new()))
 }
 
 struct ExtremeStep {
@@ -119,5 +123,51 @@ impl Keyed for Extreme {
         self.groups.clear();
         self.extremes = Extremes::new(&self.rule);
         Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, _now: Instant) -> Result<(), LogicError> {
+        self.extremes.load(&self.groups.restore(keys), states)
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let extremes = &self.extremes;
+        changes(&mut self.groups, |_, live| in_chunks(live, |live| extremes.save(live)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_crashes, in_turn, keyed as rows};
+    use super::*;
+
+    #[test]
+    fn the_rows_that_stay_survive_crashes() {
+        let batches: [&[&str]; 5] = [
+            &["a,,first", "b,NaN,x", "c,2,x"],
+            &["a,,second", "b,NaN,y", "c,2,later"],
+            &["a,3,x", "c,9,y", "d,,"],
+            &["b,1,z", "c,9,later"],
+            &["b,-1,w", "a,3,later"],
+        ];
+        let schema = rows("k: string, v: float64, w: string", &[]).rows().schema();
+        for (wins, wanted) in [
+            (Ordering::Greater, ["a: k=a, v=3.0, w=x", "b: k=b, v=1.0, w=z", "c: k=c, v=9.0, w=y"]),
+            (Ordering::Less, ["a: k=a, v=3.0, w=x", "b: k=b, v=-1.0, w=w", "c: k=c, v=2.0, w=x"]),
+        ] {
+            let extreme = || {
+                let (rule, (groups, found)) = (Rule::by(&schema, 1, wins), Default::default());
+                Extreme { extremes: Extremes::new(&rule), rule, groups, found }
+            };
+            let batches = batches.into_iter().map(|batch| (1, rows("k: string, v: float64, w: string", batch)));
+            let (given, kept) = check_crashes(extreme, &in_turn(batches.collect()));
+            let wanted: Vec<String> = wanted.iter().map(|row| format!("0 {row}")).collect();
+            assert_eq!(given[5], [&wanted[..], &["0 d: k=d, v=null, w=null".to_owned()]].concat());
+            assert_eq!((kept[4].len(), kept[5].len()), (4, 0));
+        }
     }
 }

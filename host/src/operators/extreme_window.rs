@@ -1,6 +1,7 @@
 //! `max_window`, `min_window`: the row of each window with the greatest or the least value.
 
 use super::extreme::{Args, Extremes, Rule};
+use super::states::in_chunks;
 use super::window::{Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, early_doc, shared_doc};
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Operator};
@@ -8,7 +9,7 @@ use crate::data::time::Instant;
 use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::diag::Diagnostics;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use std::cmp::Ordering;
 
 /// The operator `max_window`.
@@ -134,6 +135,14 @@ impl WindowLogic for Extremes {
         self.release(slots)?;
         Ok(given)
     }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        in_chunks(slots, |slots| Extremes::save(self, slots))
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        Extremes::load(self, slots, states)
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +170,12 @@ mod tests {
                 windows.on_rows(0, &vec![0; from.len()], &rows, from, now).unwrap();
                 WindowLogic::merge(&mut windows, &[2], &[0], now).unwrap();
                 windows.on_rows(0, &[0], &rows, &[5], now).unwrap();
+                let saved = WindowLogic::save(&mut windows, &[0, 2]).unwrap();
+                let mut next = Extremes::new(&Rule::by(&rows.schema(), 0, wins));
+                WindowLogic::load(&mut next, &[7, 1], &saved).unwrap();
+                assert_eq!(show(&Batch::new(next.gather(&[1, 7]).unwrap())), [wanted, "v=NaN, t=f"]);
+                WindowLogic::merge(&mut next, &[1], &[7], now).unwrap();
+                assert_eq!(show(&Batch::new(next.gather(&[1]).unwrap())), [wanted], "NaN beats nothing");
                 let shown = |given: Given| show(&Batch::new(given.rows.unwrap().0));
                 assert_eq!(shown(windows.early(&[2], now).unwrap()), [wanted], "{into:?} {from:?} {wins:?}");
                 assert_eq!(shown(windows.close(&[2, 0], now).unwrap()), [wanted, "v=NaN, t=f"]);

@@ -2,18 +2,21 @@
 
 use super::columns::all_but;
 use super::groups::{Groups, OUTPUT_ROWS};
+use super::states::{changes, in_chunks};
 use super::transform::{FunctionArgs, reads};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::dataflow::user_fn::{FoldFn, OpenFold, RowError};
 use crate::diag::Diagnostics;
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{BinaryArray, BinaryBuilder, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use std::borrow::Cow;
@@ -95,7 +98,8 @@ fn check(cx: &CheckCx<'_>) -> Result<Checked, Diagnostics> {
     let (Some(key), Some(open)) = (key, open) else { return Err(problems) };
     let note = reads(&args.function, &open.reads, &input);
     let down = StreamType { schema: open.output.clone(), key: Some(key.clone()) };
-    Ok(Checked::new(FoldStep { open, input, key }).down(down).note(note))
+    let keeps = Keeps::new().function(&args.function.value, open.state_version, open.factory.clone());
+    Ok(Checked::new(FoldStep { open, input, key }).down(down).keeps(keeps).note(note))
 }
 
 /// A step that folds the rows of each key.
@@ -153,6 +157,35 @@ impl Keyed for Folder {
         self.folded.clear();
         Ok(())
     }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, _now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        self.folded.resize(self.groups.capacity(), false);
+        groups.iter().for_each(|&group| self.folded[group as usize] = true);
+        self.fold.restore(&groups, states)
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Folder { fold, folded, groups, .. } = self;
+        changes(groups, |_, live| {
+            let is_folded = |group: u32| folded[group as usize];
+            if live.iter().all(|&group| is_folded(group)) {
+                return in_chunks(live, |live| fold.snapshot(live));
+            }
+            // A key of which no row could be folded is as one that has had none.
+            let some: Vec<u32> = live.iter().copied().filter(|&group| is_folded(group)).collect();
+            let states = in_chunks(&some, |some| fold.snapshot(some))?;
+            let mut values = BinaryBuilder::with_capacity(live.len(), states.value_data().len());
+            let mut states = states.iter().flatten();
+            live.iter().for_each(|&group| values.append_option(is_folded(group).then(|| states.next()).flatten()));
+            Ok(values.finish())
+        })
+    }
 }
 
 /// Gives out the rows of groups in some order, and ends their folds. Those that have none are failed; `key` is the name
@@ -189,4 +222,30 @@ fn rows_to_fold(batch: &Batch) -> Result<(Cow<'_, RecordBatch>, Option<&[u32]>),
         }
         selection => (Cow::Borrowed(rows), selection),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_crashes, in_turn, keyed as rows, sum};
+    use super::*;
+
+    #[test]
+    fn folds_survive_crashes() {
+        let folder = || Folder {
+            fold: sum(),
+            key: "k".into(),
+            groups: Groups::default(),
+            found: Vec::new(),
+            folded: Vec::new(),
+        };
+        // A sum of 13 cannot be finished, and null cannot be folded.
+        let batches: [&[&str]; 4] = [&["1,a", ",c", "6,b"], &["2,a", ",a", "7,b"], &[",d", "5,c"], &["4,a"]];
+        let inputs = batches.into_iter().map(|batch| (1, rows("n: int64, k: string", batch))).collect();
+        let (given, kept) = check_crashes(folder, &in_turn(inputs));
+        assert_eq!(given[4].len(), 3);
+        assert_eq!(&given[4][..2], ["0 a: sum=7", "0 c: sum=5"]);
+        assert_eq!(kept[0].keys().collect::<Vec<_>>(), ["a", "b"], "of c no row could be folded");
+        assert_eq!(kept[3]["a"], 7_i64.to_le_bytes(), "states are as the function encodes them");
+        assert!(kept[4].is_empty());
+    }
 }

@@ -1,17 +1,19 @@
 //! `fold_window`, `reduce_window`: one row of all rows of a window.
 
+use super::states::in_chunks;
 use super::transform::{FunctionArgs, reads};
 use super::window::{
-    Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, early_doc, ordered_doc, shared_doc,
+    Early, Given, LogicFactory, MigrateWindows, Order, WindowArgs, WindowLogic, Windowing, early_doc, ordered_doc,
+    shared_doc,
 };
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::time::Instant;
 use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::{Finished, FoldFn, OpenFold};
 use crate::diag::Diagnostics;
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{BinaryArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 
 /// The operator `fold_window`.
@@ -100,25 +102,35 @@ fn check(cx: &CheckCx<'_>, order: Order) -> Result<Checked, Diagnostics> {
     let windowing = problems.take(Windowing::check(cx, &windows, order, Early::Offered));
     let (Some(open), Some(windowing)) = (open, windowing) else { return Err(problems) };
     let note = reads(&args.function, &open.reads, input);
-    Ok(windowing.step(cx, &open.output.clone(), Fold { open, is_guest: true })?.note(note))
+    let guest = Some(args.function.value.clone());
+    Ok(windowing.step(cx, &open.output.clone(), Fold { open, guest })?.note(note))
 }
 
 /// Folds the rows of a worker's windows.
 pub(super) struct Fold {
     pub open: OpenFold,
-    /// Whether rows cross into a plugin, all that are handed over, so that it costs less to copy out the few that count.
-    pub is_guest: bool,
+    /// The name of the function, if it is a plugin's.
+    pub guest: Option<String>,
 }
 
 impl LogicFactory for Fold {
     fn build(&self, cx: &BuildCx<'_>) -> Result<Box<dyn WindowLogic>, LogicError> {
-        Ok(Box::new(Folder { fold: self.open.factory.instantiate(&cx.instance())?, is_guest: self.is_guest }))
+        let fold = self.open.factory.instantiate(&cx.instance())?;
+        Ok(Box::new(Folder { fold, is_guest: self.guest.is_some() }))
+    }
+
+    fn keeps(&self, keeps: Keeps) -> Keeps {
+        match &self.guest {
+            Some(name) => keeps.function(name, self.open.state_version, MigrateWindows::of(self.open.factory.clone())),
+            None => keeps,
+        }
     }
 }
 
 /// The groups of the fold are the slots of the windows.
 struct Folder {
     fold: Box<dyn FoldFn>,
+    /// Whether rows cross into a plugin, all that are handed over, so that it costs less to copy out the few that count.
     is_guest: bool,
 }
 
@@ -158,6 +170,14 @@ impl WindowLogic for Folder {
         let given = self.early(slots, now)?;
         self.fold.release(slots)?;
         Ok(given)
+    }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        in_chunks(slots, |slots| self.fold.snapshot(slots))
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        self.fold.restore(slots, states)
     }
 }
 

@@ -198,6 +198,11 @@ impl Groups {
         std::str::from_utf8(self.slots[group as usize].key(&self.bytes)).expect("keys are whole texts")
     }
 
+    /// The hash of the key of a group in use.
+    pub fn hash(&self, group: u32) -> u64 {
+        self.slots[group as usize].hash
+    }
+
     /// The keys of groups in use.
     pub fn keys(&self, groups: &[u32]) -> Keys {
         let slots = || groups.iter().map(|&group| &self.slots[group as usize]);
@@ -273,7 +278,8 @@ impl Groups {
         }
     }
 
-    fn find(&self, key: &str) -> Option<u32> {
+    /// The group of a key, if it has one.
+    pub fn find(&self, key: &str) -> Option<u32> {
         let hash = crate::data::key::hash(key);
         let is_it = |&group: &u32| {
             let slot = &self.slots[group as usize];

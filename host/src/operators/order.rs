@@ -4,20 +4,24 @@ use super::alarms::Alarms;
 use super::event_time::{moment, timed};
 use super::groups::{Groups, OUTPUT_ROWS};
 use super::rows::{RowRef, Rows};
+use super::states::{Reader, States, changes, in_chunks, put_bytes, put_i64, put_len, put_time};
 use super::timeline::{Timed, Timeline};
 use super::ttl::Ttl;
 use super::window::{Clock, KeyClock, Moment, Stamp, Stamper, check_clock, check_forget_after};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::IdleClock;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Node, Spanned};
+use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +77,8 @@ clock = { event = "at", wait = "10s" }
         };
         let up = cx.up();
         let step = OrderStep { schema: up.schema.clone(), clock, stamp, forget_after };
-        let checked = Checked::new(step).down(up.clone()).port("late", up.clone());
+        let keeps = Keeps::new().ignoring(&["forget_after"]);
+        let checked = Checked::new(step).down(up.clone()).port("late", up.clone()).keeps(keeps);
         Ok(notes.into_iter().fold(checked, Checked::note))
     }
 }
@@ -228,6 +233,7 @@ impl Keyed for Orderer {
         let mut groups: Vec<u32> = std::iter::from_fn(|| self.alarms.pop(idle)).collect();
         groups.retain(|&group| self.waiting[group as usize].rows.first().is_some());
         self.groups.sort(&mut groups);
+        self.groups.touch(&groups);
         let due = self.due(&groups, moment(self.clock, now, &self.idle));
         self.give(&due, out)?;
         groups.iter().for_each(|&group| self.alarms.change(group));
@@ -237,144 +243,69 @@ impl Keyed for Orderer {
     fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         self.end(&self.groups.sorted(), out)
     }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        self.waiting.resize_with(self.waiting.len().max(self.groups.capacity()), Waiting::new);
+        self.alarms.resize(self.groups.capacity());
+        let moment = moment(self.clock, now, &self.idle);
+        let (mut ends, mut places, mut rows) = (Vec::with_capacity(groups.len()), Vec::new(), Vec::new());
+        for (at, &group) in groups.iter().enumerate() {
+            let mut state = Reader(states.value(at));
+            ends.push(state.time()?);
+            self.waiting[group as usize].clock = KeyClock::load(state.i64()?, moment);
+            for _ in 0..state.len()? {
+                places.push((group, state.i64()?));
+                rows.push(state.bytes()?);
+            }
+            state.end()?;
+            self.alarms.change(group);
+        }
+        for (&(group, time), row) in places.iter().zip(self.rows.load(&rows)?) {
+            self.waiting[group as usize].rows.insert(Timed { time, row, is_used: false });
+        }
+        self.forget.restore(&groups, ends, now);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, now: Instant) -> Result<Option<Changes>, LogicError> {
+        let moment = moment(self.clock, now, &self.idle);
+        let Orderer { groups, waiting, rows, forget, .. } = self;
+        changes(groups, |_, live| in_chunks(live, |live| save(waiting, rows, forget, moment, live)))
+    }
+}
+
+/// Encodes what is kept of some groups: when they are forgotten, their watermarks, and the times of their rows with the
+/// rows.
+fn save(
+    waiting: &[Waiting],
+    rows: &Rows,
+    forget: &Ttl,
+    now: Moment,
+    groups: &[u32],
+) -> Result<BinaryArray, LogicError> {
+    let refs = groups.iter().flat_map(|&group| waiting[group as usize].rows.iter());
+    let saved = rows.save(&refs.map(|timed| timed.row).collect::<Vec<_>>())?;
+    let (mut rows, mut states) = (saved.iter(), States::with_capacity(groups.len()));
+    for &group in groups {
+        let waiting = &waiting[group as usize];
+        states.push(|state| {
+            put_time(state, forget.end(group));
+            put_i64(state, waiting.clock.save(now));
+            put_len(state, waiting.rows.len());
+            for (timed, row) in waiting.rows.iter().zip(rows.by_ref()) {
+                put_i64(state, timed.time);
+                put_bytes(state, row);
+            }
+        })?;
+    }
+    Ok(states.finish())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::{Bench, emitted_by_port, show, table};
-    use super::*;
-    use crate::data::key::Keys;
-    use crate::data::schema::Type;
-    use crate::dataflow::script::ScriptedClock;
-    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    /// A row: its key and its time.
-    type Row = (char, i64);
-
-    fn orderer(wait: i64, advances: bool) -> (Orderer, Arc<ScriptedClock>, Arc<IdleClock>) {
-        let Some(Stamp::Column(column)) = Stamp::of_column(0, "at", &Type::Timestamp) else { panic!() };
-        let system = Arc::new(ScriptedClock::new(Instant(0)));
-        let idle = Arc::new(IdleClock::new(system.clone()));
-        let schema = table("at: timestamp, n: int64", &[]).schema();
-        let clock = Clock::Event { wait, advances };
-        let hour = Duration::from_secs(3600);
-        (Orderer::new(schema, clock, Stamper::Column(column), hour, idle.clone()), system, idle)
-    }
-
-    /// Hands rows over, which are numbered from `first` on; gives the numbers of those that come out, `late` ones marked.
-    fn take(orderer: &mut Orderer, first: usize, rows: &[Row], now: i64) -> Vec<String> {
-        let keys: StringArray = rows.iter().map(|(key, _)| Some(key.to_string())).collect();
-        let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|(_, time)| *time));
-        let numbers = Int64Array::from_iter_values((first as i64..).take(rows.len()));
-        let columns: Vec<ArrayRef> = vec![Arc::new(times.with_timezone("UTC")), Arc::new(numbers)];
-        let rows = RecordBatch::try_new(orderer.rows.schema().clone(), columns).unwrap();
-        let batch = Batch::keyed(rows, Keys::new(keys));
-        shown(emitted_by_port(|out| orderer.on_batch(0, batch, Instant(now), out)))
-    }
-
-    fn shown(given: Vec<(usize, Batch)>) -> Vec<String> {
-        let rows = given.iter().flat_map(|(port, batch)| {
-            let short = move |row: String| {
-                let (key, number) = (row.split(':').next().unwrap(), row.split("n=").nth(1).unwrap());
-                format!("{}{key} {number}", if *port == 1 { "late " } else { "" })
-            };
-            show(batch).into_iter().map(short)
-        });
-        rows.collect()
-    }
-
-    fn end(orderer: &mut Orderer) -> Vec<String> {
-        shown(emitted_by_port(|out| orderer.on_eof(Instant(0), out)))
-    }
-
-    #[test]
-    fn rows_wait_for_the_watermark_of_their_key() {
-        let (mut orderer, ..) = orderer(10, true);
-        let rows = [('b', 20), ('a', 15), ('b', 12), ('a', 25), ('b', 12)];
-        assert_eq!(take(&mut orderer, 0, &rows, 0), ["a 1"]);
-        assert_eq!(take(&mut orderer, 5, &[('b', 22), ('a', 14)], 0), ["late a 6", "b 2", "b 4"]);
-        assert_eq!(end(&mut orderer), ["a 3", "b 0", "b 5"]);
-        assert_eq!(end(&mut orderer), [""; 0]);
-    }
-
-    #[test]
-    fn rows_come_out_while_the_input_is_idle() {
-        for advances in [true, false] {
-            let (mut orderer, system, idle) = orderer(10, advances);
-            assert_eq!(take(&mut orderer, 0, &[('b', 20), ('a', 18)], 0), [""; 0]);
-            assert_eq!(orderer.wake_at_idle(), advances.then_some(Instant(10)));
-            let mut part = idle.part();
-            part.set_idle(true);
-            system.set(Instant(10));
-            let woken = shown(emitted_by_port(|out| orderer.on_wake(Instant(10), out)));
-            assert_eq!(woken, if advances { vec!["a 1", "b 0"] } else { vec![] });
-            assert_eq!(orderer.wake_at_idle(), None);
-        }
-    }
-
-    #[test]
-    fn a_key_is_forgotten_after_a_while() {
-        let (mut orderer, ..) = orderer(10, false);
-        assert_eq!(take(&mut orderer, 0, &[('a', 20), ('b', 30), ('b', 29)], 0), [""; 0]);
-        let hour = 3_600_000_000;
-        assert_eq!(orderer.wake_at(), Some(Instant(hour)));
-        let woken = shown(emitted_by_port(|out| orderer.on_wake(Instant(hour), out)));
-        assert_eq!(woken, ["a 0", "b 2", "b 1"]);
-        assert_eq!(take(&mut orderer, 3, &[('b', 1)], hour), [""; 0]);
-    }
-
-    proptest! {
-        #[test]
-        fn each_key_comes_in_order_however_its_input_is_cut(
-            rows in prop::collection::vec((prop::char::range('a', 'c'), 0..50_i64), 0..80),
-            cuts in prop::collection::vec(any::<bool>(), 80),
-            wait in 0..30_i64,
-        ) {
-            let (mut wanted, mut late) = (BTreeMap::<char, Vec<(i64, usize)>>::new(), Vec::new());
-            let mut watermarks = BTreeMap::new();
-            for (number, &(key, time)) in rows.iter().enumerate() {
-                let watermark = watermarks.entry(key).or_insert(i64::MIN);
-                if time < *watermark {
-                    late.push(format!("late {key} {number}"));
-                } else {
-                    *watermark = (*watermark).max(time - wait);
-                    wanted.entry(key).or_default().push((time, number));
-                }
-            }
-            let (mut orderer, ..) = orderer(wait, true);
-            let (mut out, mut start) = (Vec::new(), 0);
-            for at in 1..=rows.len() {
-                if at == rows.len() || cuts[at] {
-                    out.extend(take(&mut orderer, start, &rows[start..at], 0));
-                    start = at;
-                }
-            }
-            out.extend(end(&mut orderer));
-            let (found_late, out): (Vec<String>, Vec<String>) = out.into_iter().partition(|row| row.starts_with("late"));
-            prop_assert_eq!(found_late, late);
-            for (key, mut rows) in wanted {
-                rows.sort_unstable();
-                let rows: Vec<String> = rows.iter().map(|(_, number)| format!("{key} {number}")).collect();
-                let of_key: Vec<String> = out.iter().filter(|row| row.starts_with(key)).cloned().collect();
-                prop_assert_eq!(of_key, rows);
-            }
-        }
-    }
-
-    #[test]
-    fn an_order_needs_the_times_of_rows() {
-        let bench =
-            || Bench::default().source("in", [table("k: string, at: string", &["a,2024-01-01T00:00:01Z", "a,2024"])]);
-        let flow = |arguments: &str| {
-            format!(
-                "[[step]]\nname = \"k\"\nop = \"key_on\"\nkey = \"k\"\n[[step]]\nname = \"o\"\nop = \"order\"\n{arguments}\n"
-            )
-        };
-        let problems = bench().problems(&flow("clock = \"system\""));
-        assert_eq!(problems, ["step \"o\": by the system's clock rows are in order"]);
-        let out = bench().out(&flow("clock = { event = \"at\" }\non_error = \"skip\""));
-        assert_eq!(out, ["a: k=a, at=2024-01-01T00:00:01Z"]);
-    }
-}
+mod tests;

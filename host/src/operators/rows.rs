@@ -1,14 +1,18 @@
 //! Rows that are kept: references into the batches they came in, which are copied out once and together.
 
+use super::states::{EncodedRows, RowCodec};
 use crate::dataflow::error::LogicError;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_empty_array, new_null_array};
 use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
+use std::cell::OnceCell;
 
 /// Rows that may be held beyond those that are referred to, before the latter are copied together.
 const SLACK: usize = 64 << 10;
 /// Rows that are copied into one batch when they are copied together.
 const COPIED: usize = 64 << 10;
+/// Rows that are encoded or decoded together.
+const SAVED: usize = 8 << 10;
 
 /// A kept row: the batch that holds it, and its number in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub(super) struct Rows {
     /// All rows held, and how many of them are referred to.
     held: usize,
     live: usize,
+    /// Made when a row is saved or loaded.
+    codec: OnceCell<RowCodec>,
 }
 
 struct Held {
@@ -43,7 +49,7 @@ struct Held {
 impl Rows {
     /// Keeps nothing yet.
     pub fn new(schema: SchemaRef) -> Self {
-        Rows { schema, batches: Vec::new(), free: Vec::new(), held: 0, live: 0 }
+        Rows { schema, batches: Vec::new(), free: Vec::new(), held: 0, live: 0, codec: OnceCell::new() }
     }
 
     /// The schema of the rows.
@@ -166,8 +172,59 @@ impl Rows {
                 **row = packed.keep(batch, at);
             }
         }
+        packed.codec = std::mem::take(&mut self.codec);
         *self = packed;
         Ok(())
+    }
+
+    /// Encodes rows, in the order given.
+    ///
+    /// # Errors
+    /// They have columns of a type that cannot be encoded.
+    pub fn save(&self, rows: &[RowRef]) -> Result<SavedRows, LogicError> {
+        let codec = self.codec()?;
+        let pieces = rows.chunks(SAVED).map(|rows| codec.encode(&self.gather(rows)?));
+        Ok(SavedRows(pieces.collect::<Result<_, _>>()?))
+    }
+
+    /// Takes in rows as [`Rows::save`] encoded them, and refers to each.
+    ///
+    /// # Errors
+    /// They have columns of a type that cannot be encoded.
+    pub fn load(&mut self, rows: &[&[u8]]) -> Result<Vec<RowRef>, LogicError> {
+        let mut refs = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(SAVED) {
+            let batch = self.decode(rows)?;
+            let held = self.hold(batch);
+            refs.extend((0..).take(rows.len()).map(|row| self.keep(held, row)));
+        }
+        Ok(refs)
+    }
+
+    /// Makes a batch of rows as [`Rows::save`] encoded them.
+    ///
+    /// # Errors
+    /// They are too large for one batch, or have columns of a type that cannot be encoded.
+    pub fn decode(&self, rows: &[&[u8]]) -> Result<RecordBatch, LogicError> {
+        self.codec()?.decode(rows.iter().copied())
+    }
+
+    fn codec(&self) -> Result<&RowCodec, LogicError> {
+        if let Some(codec) = self.codec.get() {
+            return Ok(codec);
+        }
+        let codec = RowCodec::new(&self.schema)?;
+        Ok(self.codec.get_or_init(|| codec))
+    }
+}
+
+/// Rows that are kept, encoded.
+pub(super) struct SavedRows(Vec<EncodedRows>);
+
+impl SavedRows {
+    /// The bytes of each row, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().flat_map(EncodedRows::iter)
     }
 }
 

@@ -1,16 +1,19 @@
 //! `window`: a stateful function for each window.
 
 use super::fold_window::is_all;
+use super::states::in_chunks;
 use super::transform::{FunctionArgs, reads};
-use super::window::{Early, Given, LogicFactory, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc};
+use super::window::{
+    Early, Given, LogicFactory, MigrateWindows, Order, WindowArgs, WindowLogic, Windowing, ordered_doc, shared_doc,
+};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::data::time::Instant;
 use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::{Emitted, OpenStateful, RowError, StatefulFn};
 use crate::diag::Diagnostics;
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{Array, BinaryArray, BinaryBuilder, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use std::borrow::Cow;
 
@@ -57,11 +60,14 @@ window = { sliding = "1m", every = "10s" }
         let windowing = problems.take(Windowing::check(cx, &windows, Order::Chosen, early));
         let (Some(open), Some(windowing)) = (open, windowing) else { return Err(problems) };
         let note = reads(&args.function, &open.reads, input);
-        Ok(windowing.step(cx, &open.output.clone(), Stateful { open })?.note(note))
+        let name = args.function.value.clone();
+        Ok(windowing.step(cx, &open.output.clone(), Stateful { name, open })?.note(note))
     }
 }
 
 struct Stateful {
+    /// Of the function.
+    name: String,
     open: OpenStateful,
 }
 
@@ -69,6 +75,10 @@ impl LogicFactory for Stateful {
     fn build(&self, cx: &BuildCx<'_>) -> Result<Box<dyn WindowLogic>, LogicError> {
         let function = self.open.factory.instantiate(&cx.instance())?;
         Ok(Box::new(Runner { function, has_state: Vec::new() }))
+    }
+
+    fn keeps(&self, keeps: Keeps) -> Keeps {
+        keeps.function(&self.name, self.open.state_version, MigrateWindows::of(self.open.factory.clone()))
     }
 }
 
@@ -144,5 +154,71 @@ impl WindowLogic for Runner {
         self.function.release(&closing)?;
         closing.iter().for_each(|&slot| self.set(slot, false));
         Ok(Given { rows, errors })
+    }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        let has_state = &self.has_state;
+        let has_state = |slot: u32| has_state.get(slot as usize).is_some_and(|has_state| *has_state);
+        let with_state: Vec<u32> = slots.iter().copied().filter(|&slot| has_state(slot)).collect();
+        let states = in_chunks(&with_state, |slots| self.function.snapshot(slots))?;
+        if with_state.len() == slots.len() {
+            return Ok(states);
+        }
+        // A function that has discarded its state begins anew with the window's next row.
+        let mut values = BinaryBuilder::with_capacity(slots.len(), states.value_data().len());
+        let mut states = states.iter();
+        for &slot in slots {
+            values.append_option(if has_state(slot) { states.next().flatten() } else { None });
+        }
+        Ok(values.finish())
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        slots.iter().enumerate().for_each(|(at, &slot)| self.set(slot, states.is_valid(at)));
+        if states.null_count() == 0 {
+            return self.function.restore(slots, states);
+        }
+        let with_state: Vec<u32> = slots.iter().copied().filter(|&slot| self.has_state[slot as usize]).collect();
+        if with_state.is_empty() {
+            return Ok(());
+        }
+        self.function.restore(&with_state, &BinaryArray::from_iter_values(states.iter().flatten()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Calls, show, table};
+    use super::*;
+    use crate::data::batch::Batch;
+
+    #[test]
+    fn windows_whose_state_was_discarded_are_saved_without_one() {
+        let calls = Calls {
+            on_row: |state, number, _| {
+                *state = Some(state.unwrap_or(0) + number).filter(|sum| *sum >= 0);
+                Ok(Vec::new())
+            },
+            on_eof: |state, (), _| Ok(state.iter().copied().collect()),
+            ..Calls::default()
+        };
+        let new = || Runner { function: calls.instance(), has_state: Vec::new() };
+        let now = Instant(0);
+        let rows = table("n: int64", &["1", "2", "-9", "4"]);
+        let mut before = new();
+        before.on_rows(0, &[3, 0, 1, 3], &rows, &[0, 1, 2, 3], now).unwrap();
+        let saved = before.save(&[3, 1, 0]).unwrap();
+        assert_eq!(saved.iter().map(|state| state.is_some()).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(before.save(&[1]).unwrap().null_count(), 1);
+        let mut after = new();
+        after.load(&[0, 1, 2], &saved).unwrap();
+        let closed = |logic: &mut Runner, slots: &[u32]| {
+            let (rows, of) = logic.close(slots, now).unwrap().rows.unwrap();
+            (show(&Batch::new(rows)), of)
+        };
+        after.on_rows(0, &[0], &rows, &[1], now).unwrap();
+        assert_eq!(closed(&mut after, &[0, 1, 2]), (vec!["value=7".into(), "value=2".into()], vec![0, 2]));
+        after.load(&[0, 1], &before.save(&[1, 3]).unwrap()).unwrap();
+        assert_eq!(closed(&mut after, &[0, 1]), (vec!["value=5".into()], vec![1]));
     }
 }

@@ -3,13 +3,20 @@
 //! Numbers are little-endian, lengths four bytes, rows as Arrow's row format has them. What is written here is read by
 //! later versions: whoever changes the form of a state gives the step's fingerprint a new version.
 
-use super::groups::Groups;
+use super::groups::{Groups, OUTPUT_ROWS};
 use crate::data::key::Keys;
+use crate::data::time::Instant;
 use crate::dataflow::durable::Changes;
 use crate::dataflow::error::LogicError;
-use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, RecordBatch, RecordBatchOptions, StringArray};
+use crate::dataflow::user_fn::{InstanceCx, MigrateStates};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, RecordBatch, RecordBatchOptions, StringArray,
+};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::{cast, concat};
 use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, RowParser, Rows as EncodedRows, SortField};
+use arrow::row::{RowConverter, RowParser, SortField};
+use std::sync::Arc;
 
 /// What became of the keys of a step since the last call: `states` encodes those of some groups, one value each. None if
 /// nothing changed.
@@ -35,6 +42,115 @@ pub(super) fn changes(
     values.iter().for_each(|value| builder.append_option(value));
     gone.iter().for_each(|_| builder.append_null());
     Ok(Some(Changes { keys, values: builder.finish() }))
+}
+
+/// Has the states of groups encoded, of not too many at once.
+///
+/// # Errors
+/// Those of `encode`; or the states are too large together.
+pub(super) fn in_chunks(
+    groups: &[u32],
+    mut encode: impl FnMut(&[u32]) -> Result<BinaryArray, LogicError>,
+) -> Result<BinaryArray, LogicError> {
+    if groups.len() <= OUTPUT_ROWS {
+        return encode(groups);
+    }
+    let pieces = groups.chunks(OUTPUT_ROWS).map(encode).collect::<Result<Vec<_>, _>>()?;
+    if pieces.iter().map(|piece| piece.value_data().len()).sum::<usize>() > i32::MAX as usize {
+        return Err(too_large());
+    }
+    let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece as &dyn Array).collect();
+    Ok(concat(&pieces)?.as_binary().clone())
+}
+
+/// States in the making, one behind the other in one place.
+#[derive(Default)]
+pub(super) struct States {
+    data: Vec<u8>,
+    offsets: Vec<i32>,
+}
+
+impl States {
+    /// Starts with room for so many.
+    pub fn with_capacity(count: usize) -> States {
+        let mut offsets = Vec::with_capacity(count + 1);
+        offsets.push(0);
+        States { data: Vec::new(), offsets }
+    }
+
+    /// Adds one, which `write` puts behind the others.
+    ///
+    /// # Errors
+    /// They are too large together.
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), LogicError> {
+        write(&mut self.data);
+        self.offsets.push(i32::try_from(self.data.len()).map_err(|_| too_large())?);
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn finish(self) -> BinaryArray {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        BinaryArray::new(offsets, Buffer::from_vec(self.data), None)
+    }
+}
+
+fn too_large() -> LogicError {
+    LogicError::user("the states that changed in one epoch are too large together (2 GiB on one worker)")
+        .help("make epochs shorter, or take more workers")
+}
+
+/// Puts something behind each state, which `write` writes.
+///
+/// # Errors
+/// They are too large together.
+pub(super) fn with_tails(
+    states: &BinaryArray,
+    mut write: impl FnMut(usize, &mut Vec<u8>),
+) -> Result<BinaryArray, LogicError> {
+    let mut longer = States::with_capacity(states.len());
+    for at in 0..states.len() {
+        longer.push(|state| {
+            state.extend_from_slice(states.value(at));
+            write(at, state);
+        })?;
+    }
+    Ok(longer.finish())
+}
+
+/// Takes from the end of each state the bytes that [`with_tails`] put there, so many each; returns both parts.
+///
+/// # Errors
+/// A state is too short.
+pub(super) fn without_tails(states: &BinaryArray, length: usize) -> Result<(BinaryArray, Vec<&[u8]>), LogicError> {
+    let (mut shorter, mut tails) = (States::with_capacity(states.len()), Vec::with_capacity(states.len()));
+    for at in 0..states.len() {
+        let state = states.value(at);
+        let start = state.len().checked_sub(length).ok_or_else(|| unreadable("it is cut short"))?;
+        shorter.push(|out| out.extend_from_slice(&state[..start]))?;
+        tails.push(&state[start..]);
+    }
+    Ok((shorter.finish(), tails))
+}
+
+/// Brings states of an older version, which have tails, into the current one.
+pub(super) struct MigrateTailed {
+    pub migrate: Arc<dyn MigrateStates>,
+    /// The length of a tail.
+    pub tail: usize,
+}
+
+impl MigrateStates for MigrateTailed {
+    fn migrate(&self, cx: &InstanceCx, from_version: u32, states: &BinaryArray) -> Result<BinaryArray, LogicError> {
+        let (states, tails) = without_tails(states, self.tail)?;
+        let states = self.migrate.migrate(cx, from_version, &states)?;
+        with_tails(&states, |at, state| state.extend_from_slice(tails[at]))
+    }
+}
+
+/// Writes a time, or that there is none.
+pub(super) fn put_time(out: &mut Vec<u8>, time: Option<Instant>) {
+    put_i64(out, time.map_or(i64::MAX, |time| time.0));
 }
 
 /// Writes a number.
@@ -71,6 +187,14 @@ impl<'a> Reader<'a> {
     /// As for `byte`.
     pub fn i64(&mut self) -> Result<i64, LogicError> {
         Ok(i64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
+    }
+
+    /// Reads a time, or that there is none.
+    ///
+    /// # Errors
+    /// As for `byte`.
+    pub fn time(&mut self) -> Result<Option<Instant>, LogicError> {
+        Ok(Some(Instant(self.i64()?)).filter(|time| time.0 < i64::MAX))
     }
 
     /// Reads a number of things that follow.
@@ -126,12 +250,12 @@ impl RowCodec {
         Ok(RowCodec { schema: schema.clone(), converter: RowConverter::new(fields.collect())? })
     }
 
-    /// Encodes rows; [`EncodedRows::row`] has the bytes of each.
+    /// Encodes rows.
     ///
     /// # Errors
     /// Arrow cannot encode them.
     pub fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows, LogicError> {
-        Ok(self.converter.convert_columns(rows.columns())?)
+        Ok(EncodedRows { rows: self.converter.convert_columns(rows.columns())?, count: rows.num_rows() })
     }
 
     /// Decodes rows, each of which is what `encode` made of one.
@@ -140,38 +264,37 @@ impl RowCodec {
     /// They are too large for one batch.
     pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<RecordBatch, LogicError> {
         let parser: RowParser = self.converter.parser();
-        let mut count = 0;
-        let rows = rows.into_iter().inspect(|_| count += 1).map(|row| parser.parse(row));
-        let columns: Vec<ArrayRef> = self.converter.convert_rows(rows)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let rows: Vec<_> = rows.into_iter().map(|row| parser.parse(row)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = self.converter.convert_rows(rows)?.into_iter().zip(self.schema.fields());
+        // Values of a dictionary come back without it.
+        let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
+            true => Ok(column),
+            false => Ok(cast(&column, field.data_type())?),
+        });
+        let columns = columns.collect::<Result<Vec<ArrayRef>, LogicError>>()?;
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Rows, encoded.
+pub(super) struct EncodedRows {
+    rows: arrow::row::Rows,
+    /// Arrow does not count rows that have no columns.
+    count: usize,
+}
 
-    #[test]
-    fn changes_name_live_keys_with_states_and_released_ones_without() {
-        let mut groups = Groups::default();
-        groups.track();
-        let mut found = Vec::new();
-        groups.intern(&Keys::new(StringArray::from(vec!["a", "b", "c"])), None, &mut found);
-        groups.release(&[1]);
-        let state = |groups: &mut Groups| {
-            let states = |_: &Groups, live: &[u32]| Ok(live.iter().map(|group| Some(group.to_le_bytes())).collect());
-            changes(groups, states).unwrap()
-        };
-        let Changes { keys, values } = state(&mut groups).unwrap();
-        assert_eq!(keys.values(), &StringArray::from(vec!["a", "c", "b"]));
-        assert_eq!(values.iter().map(|value| value.is_some()).collect::<Vec<_>>(), [true, true, false]);
-        assert!(state(&mut groups).is_none());
-        groups.restore(&Keys::new(StringArray::from(vec!["d"])));
-        assert!(state(&mut groups).is_none(), "what is restored has not changed");
-        groups.touch(&[2]);
-        groups.clear();
-        let Changes { keys, values } = state(&mut groups).unwrap();
-        assert_eq!((keys.values().len(), values.null_count()), (3, 3));
+impl EncodedRows {
+    /// The bytes of a row.
+    fn row(&self, at: usize) -> &[u8] {
+        if at < self.rows.num_rows() { self.rows.row(at).data() } else { &[] }
+    }
+
+    /// The bytes of all rows, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.count).map(|at| self.row(at))
     }
 }
+
+#[cfg(test)]
+mod tests;

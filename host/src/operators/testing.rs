@@ -1,5 +1,6 @@
 //! Runs flows in memory: rows in, rows out as text, functions as closures.
 
+mod crashes;
 mod functions;
 
 use super::OPERATORS;
@@ -24,8 +25,9 @@ use crate::spec;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use arrow::util::display::array_value_to_string;
+pub use crashes::{At, Input, check_crashes, in_turn, keyed};
 use functions::Function;
-pub use functions::{Calls, Functions};
+pub use functions::{Calls, Functions, sum};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -63,7 +65,11 @@ pub fn show(batch: &Batch) -> Vec<String> {
     let columns: Vec<_> = columns.collect();
     let row = |row: usize| {
         let cells = columns.iter().map(|(name, column)| {
-            let value = if column.is_null(row) { "null".into() } else { array_value_to_string(column, row).unwrap() };
+            let value = match column.is_null(row) {
+                true => "null".into(),
+                // Nor those in structs.
+                false => array_value_to_string(column, row).unwrap_or_else(|_| format!("{:?}", column.slice(row, 1))),
+            };
             format!("{name}={value}")
         });
         let cells = cells.collect::<Vec<_>>().join(", ");

@@ -55,6 +55,16 @@ impl Timeline {
         }
     }
 
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// All rows, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Timed> {
+        self.rows.iter()
+    }
+
     /// All rows.
     pub fn into_rows(self) -> impl Iterator<Item = Timed> {
         self.rows.into_iter()

@@ -32,6 +32,11 @@ impl Times {
         }
     }
 
+    /// The time of a group, if it has one.
+    pub fn get(&self, group: u32) -> Option<Instant> {
+        self.wanted.get(group as usize).copied().filter(|&at| at != NEVER)
+    }
+
     /// When the next group may be due. It may turn out that none is.
     pub fn next(&self) -> Option<Instant> {
         self.alarms.next().map(Instant)

@@ -22,6 +22,18 @@ impl Ttl {
         groups.iter().for_each(|&group| self.deadlines.set(group, deadline));
     }
 
+    /// When the time of a group is up, if it has begun.
+    pub fn end(&self, group: u32) -> Option<Instant> {
+        self.deadlines.get(group)
+    }
+
+    /// Takes in when the times of groups are up, where that is known; those of the others begin now.
+    pub fn restore(&mut self, groups: &[u32], ends: impl IntoIterator<Item = Option<Instant>>, now: Instant) {
+        for (&group, end) in groups.iter().zip(ends) {
+            self.deadlines.set(group, Some(end.unwrap_or(now.after(self.ttl))));
+        }
+    }
+
     /// When [`Ttl::due`] has something to say, or earlier.
     pub fn next(&self) -> Option<Instant> {
         self.deadlines.next()
@@ -47,5 +59,13 @@ mod tests {
         assert_eq!((ttl.due(Instant(15)), ttl.next()), (vec![2], None));
         ttl.touch(&[0], Instant(20));
         assert_eq!(ttl.due(Instant(30)), [0]);
+    }
+
+    #[test]
+    fn time_that_has_begun_goes_on_after_a_restore() {
+        let mut ttl = Ttl::new(Duration::from_micros(10));
+        ttl.restore(&[0, 1], [Some(Instant(5)), None], Instant(7));
+        assert_eq!((ttl.end(0), ttl.end(1), ttl.end(2)), (Some(Instant(5)), Some(Instant(17)), None));
+        assert_eq!((ttl.due(Instant(7)), ttl.due(Instant(17))), (vec![0], vec![1]));
     }
 }

@@ -97,8 +97,7 @@ pub fn encode(changes: &Changes) -> Result<Vec<Block>, LogicError> {
 
 /// The rows that count with their hashes, sorted by hash and key.
 fn sorted(keys: &Keys) -> Vec<(u64, u32)> {
-    let mut order: Vec<(u64, u32)> = keys.hashes().iter().copied().zip(0..).collect();
-    order.sort_unstable();
+    let mut order = sorted_by_hash(keys.hashes());
     // Equal hashes are rare: a key twice, or two keys in 2^64.
     if order.array_windows().any(|[a, b]| a.0 == b.0) {
         let key = |row: u32| keys.values().value(row as usize);
@@ -110,6 +109,44 @@ fn sorted(keys: &Keys) -> Vec<(u64, u32)> {
             }
             is_same
         });
+    }
+    order
+}
+
+/// Hashes with their rows, sorted. They are spread evenly, so once they are dealt out by their first bits to as many places
+/// as there are hashes, hardly anything is left to sort.
+fn sorted_by_hash(hashes: &[u64]) -> Vec<(u64, u32)> {
+    /// Fewer are sorted as they are.
+    const FEW: usize = 128;
+    /// The counters of so many bits still fit the cache.
+    const MOST_BITS: u32 = 16;
+    let rows = || hashes.iter().copied().zip(0_u32..);
+    // A worker's keys have their first bits in common.
+    let common = hashes.iter().fold(0, |differs, hash| differs | (hash ^ hashes[0])).leading_zeros();
+    if hashes.len() < FEW || common == u64::BITS {
+        let mut order: Vec<_> = rows().collect();
+        order.sort_unstable();
+        return order;
+    }
+    let bits = hashes.len().ilog2().min(MOST_BITS);
+    let place = |hash: u64| usize::try_from((hash << common) >> (u64::BITS - bits)).expect("a few bits fit a usize");
+    let mut ends = vec![0_u32; 1 << bits];
+    hashes.iter().for_each(|&hash| ends[place(hash)] += 1);
+    let mut total = 0;
+    for end in &mut ends {
+        total += std::mem::replace(end, total);
+    }
+    // What are the starts now are the ends when all are dealt out.
+    let mut order = vec![(0, 0); hashes.len()];
+    for (hash, row) in rows() {
+        let end = &mut ends[place(hash)];
+        order[*end as usize] = (hash, row);
+        *end += 1;
+    }
+    let mut start = 0;
+    for end in ends {
+        order[start..end as usize].sort_unstable();
+        start = end as usize;
     }
     order
 }
@@ -267,6 +304,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn hashes_are_sorted(
+            hashes in prop::collection::vec(any::<u64>(), 0..1000), shift in 0..64_u32, is_alike in any::<bool>()
+        ) {
+            let hashes: Vec<u64> = hashes.into_iter().map(|hash| if is_alike { hash >> shift } else { hash }).collect();
+            let mut expected: Vec<(u64, u32)> = hashes.iter().copied().zip(0..).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(sorted_by_hash(&hashes), expected);
+        }
+
         #[test]
         fn what_is_encoded_decodes_to_the_last_state_of_each_key(
             rows in prop::collection::vec(("[a-z]{0,3}", prop::option::of(prop::collection::vec(any::<u8>(), 0..40))), 0..200)

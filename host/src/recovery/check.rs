@@ -3,9 +3,10 @@
 use super::block::decode;
 use super::catalogue::{BlockRow, Catalogue};
 use super::compact::damaged;
-use super::error::{StoreError, Trouble};
+use super::error::StoreError;
+use super::look::no_store;
 use super::part::PartStore;
-use super::resume::resume;
+use super::resume::{judge, known_steps};
 use super::sqlite::SqlitePart;
 use super::store::find;
 use crate::data::time::Epoch;
@@ -20,6 +21,10 @@ pub struct Findings {
     pub rows: u64,
     /// Bytes of all blocks.
     pub bytes: u64,
+    /// Positions of sources and manifests of sinks.
+    pub positions: u64,
+    /// Sealed epochs whose links were followed; of the part that has the most.
+    pub epochs: u64,
     /// The epoch that an execution would go on from, if the store is sound.
     pub resume: Option<Epoch>,
     /// Everything that is wrong.
@@ -33,11 +38,11 @@ pub struct Findings {
 pub fn check(folder: &Path) -> Result<Findings, StoreError> {
     let files = find(folder)?;
     if files.is_empty() {
-        return Err(StoreError::new(Trouble::Refused, folder.display(), "there is no store in this folder"));
+        return Err(no_store(folder));
     }
     let (mut findings, mut parts) = (Findings::default(), Vec::new());
     for file in files {
-        match SqlitePart::open(&folder.join(file)) {
+        match SqlitePart::look(&folder.join(file)) {
             Ok(part) => {
                 check_part(&part, &mut findings);
                 parts.push(part);
@@ -47,19 +52,20 @@ pub fn check(folder: &Path) -> Result<Findings, StoreError> {
     }
     if findings.problems.is_empty() {
         let catalogues: Vec<&Catalogue> = parts.iter().map(PartStore::catalogue).collect();
-        let steps: Vec<_> = catalogues.iter().flat_map(|part| part.steps.values().cloned()).collect();
-        match resume(&catalogues, &catalogues[0].identity.flow, &steps) {
-            Ok(resume) => findings.resume = Some(resume.epoch),
+        let epoch = judge(&catalogues, &catalogues[0].identity.flow);
+        match epoch.and_then(|epoch| known_steps(&catalogues).map(|_| epoch)) {
+            Ok(epoch) => findings.resume = Some(epoch),
             Err(error) => findings.problems.push(error),
         }
     }
     Ok(findings)
 }
 
-/// Checks one part by itself.
 fn check_part(part: &dyn PartStore, findings: &mut Findings) {
     let catalogue = part.catalogue();
     findings.parts += 1;
+    findings.positions += catalogue.positions.len() as u64;
+    findings.epochs = findings.epochs.max(catalogue.sealed.len() as u64);
     findings.problems.extend(part.examine().err());
     if let Err(damage) = catalogue.verify() {
         findings.problems.push(StoreError::damaged(&catalogue.file, damage));
@@ -74,6 +80,16 @@ fn check_part(part: &dyn PartStore, findings: &mut Findings) {
             Err(error) => findings.problems.push(error),
         }
     }
+}
+
+/// Checks one part by itself.
+///
+/// # Errors
+/// Something is.
+pub fn examine(part: &dyn PartStore) -> Result<(), StoreError> {
+    let mut findings = Findings::default();
+    check_part(part, &mut findings);
+    findings.problems.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn rows_of(part: &dyn PartStore, block: &BlockRow) -> Result<u64, StoreError> {

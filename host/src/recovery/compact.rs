@@ -87,7 +87,8 @@ pub fn merge(part: &dyn PartStore, work: &Work) -> Result<Transaction, StoreErro
         open: &mut |row: &BlockRow| open(part.catalogue(), row, &part.read(row)?),
     };
     merge.run(&mut |rows| {
-        let block = block::encode_sorted(rows.keys, rows.values, rows.hashes);
+        let ends = (rows.hashes[0], rows.hashes[rows.hashes.len() - 1]);
+        let block = block::encode_sorted(rows.keys, rows.values, ends);
         let block = block.map_err(|error| StoreError::damaged(&part.catalogue().file, error))?;
         merged.push(row_of(block, work.into, epoch, work.step));
         Ok::<_, StoreError>(())

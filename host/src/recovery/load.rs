@@ -46,7 +46,7 @@ impl Shelf {
                     .map_err(|problem| LogicError::from(compact::damaged(lock(part).catalogue(), row, &problem)))
             };
             let merge = Merge { blocks, groups: groups.clone(), keeps_discarded: false, open: &mut open };
-            merge.run(&mut |rows| each(Keys::new(rows.keys), rows.values))?;
+            merge.run(&mut |rows| each(Keys::with_hashes(rows.keys, rows.hashes), rows.values))?;
         }
         Ok(())
     }

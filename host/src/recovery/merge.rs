@@ -13,13 +13,15 @@ use std::ops::Range;
 
 /// Rows of a batch, at most.
 const ROWS: usize = 8192;
+/// Rows that come from one block one after the other, from which on they are handed over without being copied.
+const UNCOPIED: usize = 1024;
 
 /// Some of the rows merged: each key once, sorted.
 pub struct Merged {
     pub keys: StringArray,
     pub values: BinaryArray,
-    /// The hashes of the first and the last key.
-    pub hashes: (u64, u64),
+    /// The hash of each key.
+    pub hashes: Vec<u64>,
 }
 
 /// What is merged, and how.
@@ -41,20 +43,30 @@ impl<E> Merge<'_, E> {
     /// A block cannot be read; or `each` failed.
     pub fn run(self, each: &mut dyn FnMut(Merged) -> Result<(), E>) -> Result<(), E> {
         let Merge { blocks, groups, keeps_discarded, open } = self;
-        let mut closed: Vec<(usize, BlockRow)> = blocks.into_iter().enumerate().collect();
-        closed.retain(|(_, block)| block.groups.0 < groups.end && block.groups.1 >= groups.start);
-        closed.sort_by_key(|&(age, ref block)| (block.groups.0, age));
+        // Blocks with the first group that they can have rows of.
+        let mut closed: Vec<(u64, usize, BlockRow)> = Vec::new();
+        for (age, block) in blocks.into_iter().enumerate() {
+            if block.groups.0 < groups.end && block.groups.1 >= groups.start {
+                closed.push((block.groups.0.max(groups.start), age, block));
+            }
+        }
+        closed.sort_by_key(|&(start, age, _)| (start, age));
         let mut closed = VecDeque::from(closed);
         let mut cursors: Vec<Cursor> = Vec::new();
         let mut out = Output::new(keeps_discarded);
         loop {
             let group = cursors.iter().map(|cursor| group_of(cursor.hash())).min();
-            let group = group.or_else(|| closed.front().map(|(_, block)| block.groups.0));
+            let group = group.or_else(|| closed.front().map(|&(start, ..)| start));
             let Some(group) = group else { break };
-            while let Some((age, block)) = closed.pop_front_if(|(_, block)| block.groups.0 <= group) {
+            let before = closed.len();
+            while let Some((_, age, block)) = closed.pop_front_if(|&mut (start, ..)| start <= group) {
                 cursors.extend(Cursor::new(age, open(&block)?, &groups));
             }
-            let limit = closed.front().map_or(u64::MAX, |(_, block)| block.groups.0 << 54);
+            if closed.len() < before {
+                // Those that were opened may begin later than they could, behind others that are closed.
+                continue;
+            }
+            let limit = closed.front().map_or(u64::MAX, |&(start, ..)| start << 54);
             step(&mut cursors, limit, &mut out, each)?;
         }
         out.flush(each)
@@ -131,46 +143,96 @@ struct Output {
     keeps_discarded: bool,
     keys: StringBuilder,
     values: BinaryBuilder,
-    rows: usize,
-    hashes: (u64, u64),
+    hashes: Vec<u64>,
 }
 
 impl Output {
     fn new(keeps_discarded: bool) -> Self {
-        let (keys, values) = (StringBuilder::new(), BinaryBuilder::new());
-        Output { keeps_discarded, keys, values, rows: 0, hashes: (0, 0) }
+        Output { keeps_discarded, keys: StringBuilder::new(), values: BinaryBuilder::new(), hashes: Vec::new() }
     }
 
+    /// Takes rows of a block in as few pieces as there are: where keys have no state any more, a piece ends.
     fn append<E>(
         &mut self,
         from: &Rows,
         rows: Range<usize>,
         each: &mut dyn FnMut(Merged) -> Result<(), E>,
     ) -> Result<(), E> {
-        for row in rows {
-            if from.values.is_null(row) && !self.keeps_discarded {
-                continue;
-            }
-            if self.rows == 0 {
-                self.hashes.0 = from.hashes[row];
-            }
-            self.hashes.1 = from.hashes[row];
-            self.keys.append_value(from.keys.value(row));
-            self.values.append_option(from.values.is_valid(row).then(|| from.values.value(row)));
-            self.rows += 1;
+        let is_kept = |row: usize| self.keeps_discarded || from.values.is_valid(row);
+        if self.keeps_discarded || from.values.null_count() == 0 {
+            return self.append_kept(from, rows, each);
+        }
+        let mut pieces = Vec::new();
+        let mut at = rows.start;
+        while at < rows.end {
+            let start = at;
+            at += (at..rows.end).take_while(|&row| is_kept(row)).count();
+            pieces.push(start..at);
+            at += (at..rows.end).take_while(|&row| !is_kept(row)).count();
+        }
+        pieces.into_iter().try_for_each(|piece| self.append_kept(from, piece, each))
+    }
+
+    fn append_kept<E>(
+        &mut self,
+        from: &Rows,
+        rows: Range<usize>,
+        each: &mut dyn FnMut(Merged) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (keys, values) = (from.keys.value_offsets(), from.values.value_offsets());
+        let mut at = rows.start;
+        while at < rows.end {
+            // Up to the row with which the batch is full.
             let bytes = self.keys.values_slice().len() + self.values.values_slice().len();
-            if self.rows >= ROWS || bytes >= FULL {
-                self.flush(each)?;
+            let bytes_with = |row: usize| {
+                let piece = (keys[row + 1] - keys[at]) + (values[row + 1] - values[at]);
+                bytes + usize::try_from(piece).expect("offsets rise")
+            };
+            let most = rows.end.min(at + ROWS - self.hashes.len());
+            let end = most.min(1 + first(at..most, |row| bytes_with(row) >= FULL));
+            let is_full = end - at + self.hashes.len() >= ROWS || bytes_with(end - 1) >= FULL;
+            let piece = (from.keys.slice(at, end - at), from.values.slice(at, end - at));
+            let hashes = &from.hashes[at..end];
+            if self.hashes.is_empty() && end - at >= UNCOPIED {
+                each(Merged { keys: piece.0, values: piece.1, hashes: hashes.to_vec() })?;
+            } else {
+                self.hashes.extend_from_slice(hashes);
+                self.copy(&piece.0, &piece.1);
+                if is_full {
+                    self.flush(each)?;
+                }
             }
+            at = end;
         }
         Ok(())
     }
 
+    fn copy(&mut self, keys: &StringArray, values: &BinaryArray) {
+        for (key, value) in keys.iter().zip(values) {
+            self.keys.append_value(key.unwrap_or_default());
+            self.values.append_option(value);
+        }
+    }
+
     fn flush<E>(&mut self, each: &mut dyn FnMut(Merged) -> Result<(), E>) -> Result<(), E> {
-        if self.rows == 0 {
+        if self.hashes.is_empty() {
             return Ok(());
         }
-        self.rows = 0;
-        each(Merged { keys: self.keys.finish(), values: self.values.finish(), hashes: self.hashes })
+        let hashes = std::mem::take(&mut self.hashes);
+        each(Merged { keys: self.keys.finish(), values: self.values.finish(), hashes })
     }
+}
+
+/// The first of some rows, sorted, that is as asked; the end if none is.
+fn first(rows: Range<usize>, is_asked: impl Fn(usize) -> bool) -> usize {
+    let Range { mut start, mut end } = rows;
+    while start < end {
+        let middle = start + (end - start) / 2;
+        if is_asked(middle) {
+            end = middle;
+        } else {
+            start = middle + 1;
+        }
+    }
+    start
 }

@@ -10,7 +10,8 @@
 //! The way of what is written: a driver's changes become [`block`]s on its worker, each part's [`writer`] gathers them
 //! and seals epochs by a [`part::Transaction`], made from the part's [`catalogue`] and carried out by its storage
 //! ([`sqlite`]). The way back: [`resume`] decides from the catalogues, [`store`] claims, [`load`] reads, [`merge`] puts
-//! layers together, for loads and for [`compact`]ion alike. [`check`] looks at everything.
+//! layers together, for loads and for [`compact`]ion alike. [`check`] looks at everything, [`look`] shows what is there,
+//! and [`savepoint`] makes copies and stores of copies.
 
 pub mod block;
 pub mod catalogue;
@@ -18,9 +19,11 @@ pub mod check;
 pub mod compact;
 pub mod error;
 pub mod load;
+pub mod look;
 pub mod merge;
 pub mod part;
 pub mod resume;
+pub mod savepoint;
 pub mod sqlite;
 pub mod store;
 #[cfg(test)]

@@ -40,13 +40,22 @@ pub fn file_name(part: u64) -> String {
 /// The parts are not those of one store and of this flow, are of different times, or damaged; or a step has gone or
 /// changed so that its state would be lost.
 pub fn resume(parts: &[&Catalogue], flow: &FlowId, steps: &[Step]) -> Result<Resume, StoreError> {
+    let epoch = judge(parts, flow)?;
+    let execution = 1 + parts.iter().map(|part| part.execution()).max().unwrap_or(0);
+    Ok(Resume { epoch, execution, steps: number_steps(parts, steps)? })
+}
+
+/// The newest epoch that all parts have, if they are those of one store and of `flow`, sound and of one time. There is
+/// at least one part.
+///
+/// # Errors
+/// They are not.
+pub fn judge(parts: &[&Catalogue], flow: &FlowId) -> Result<Epoch, StoreError> {
     check_identities(parts, flow)?;
     for part in parts {
         part.verify().map_err(|damage| StoreError::damaged(&part.file, damage))?;
     }
-    let epoch = check_times(parts)?;
-    let execution = 1 + parts.iter().map(|part| part.execution()).max().unwrap_or(0);
-    Ok(Resume { epoch, execution, steps: number_steps(parts, steps)? })
+    check_times(parts)
 }
 
 fn check_identities(parts: &[&Catalogue], flow: &FlowId) -> Result<(), StoreError> {
@@ -63,7 +72,8 @@ fn check_identities(parts: &[&Catalogue], flow: &FlowId) -> Result<(), StoreErro
             return Err(refused(&part.file, message).help("keep only files of one store in the folder"));
         }
         if part.file != file_name(identity.part) {
-            return Err(refused(&part.file, format!("it was called {} before", file_name(identity.part))));
+            let message = format!("it was called {} before", file_name(identity.part));
+            return Err(refused(&part.file, message).help("give each file the name that it had"));
         }
     }
     let missing = (0..first.parts).find(|&number| parts.iter().all(|part| part.identity.part != number));
@@ -105,8 +115,11 @@ fn check_times(parts: &[&Catalogue]) -> Result<Epoch, StoreError> {
     Ok(epoch)
 }
 
-/// Gives the flow's steps their numbers, the same in all parts, and checks that none with state is lost.
-fn number_steps(parts: &[&Catalogue], steps: &[Step]) -> Result<BTreeMap<StepNumber, Step>, StoreError> {
+/// The steps of all parts with their numbers.
+///
+/// # Errors
+/// A number stands for different steps.
+pub fn known_steps<'a>(parts: &[&'a Catalogue]) -> Result<BTreeMap<StepNumber, &'a Step>, StoreError> {
     let mut known: BTreeMap<StepNumber, &Step> = BTreeMap::new();
     for part in parts {
         for (&number, step) in &part.steps {
@@ -117,6 +130,12 @@ fn number_steps(parts: &[&Catalogue], steps: &[Step]) -> Result<BTreeMap<StepNum
             }
         }
     }
+    Ok(known)
+}
+
+/// Gives the flow's steps their numbers, the same in all parts, and checks that none with state is lost.
+fn number_steps(parts: &[&Catalogue], steps: &[Step]) -> Result<BTreeMap<StepNumber, Step>, StoreError> {
+    let known = known_steps(parts)?;
     let has_state = |number: StepNumber| {
         parts.iter().any(|part| {
             part.blocks.iter().any(|block| block.step == number)

@@ -1,4 +1,7 @@
-//! A part of the store as an SQLite file. The only file that knows SQL.
+//! A part of the store as an SQLite file. Only this file and its children know SQL.
+
+mod look;
+pub mod query;
 
 use super::catalogue::{
     BlockRow, Catalogue, Execution, Hash, Identity, Layer, PositionRow, Role, Sealed, Step, StepNumber,
@@ -75,6 +78,11 @@ impl SqlitePart {
     /// The file is not a part of this version, is damaged, or in use.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file = name(path);
+        check_file(path, &file)?;
+        if look::is_protected(path) {
+            let help = "a flow writes its store: take the protection away, or give the flow a copy that it may write";
+            return Err(StoreError::new(Trouble::Io, &file, "it is read-only, or its folder is").help(help));
+        }
         let connection = connect(path).map_err(|error| from_sqlite(&file, &error))?;
         check_kind(&connection, &file)?;
         let catalogue = read_catalogue(&connection, &file)?;
@@ -220,16 +228,7 @@ fn ids<T: PartialEq>(removed: &[(T, i64)], which: T) -> Vec<i64> {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(std::time::Duration::ZERO)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    // A file that somebody tampered with must not make SQLite do what we did not ask for.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
+    secure(&connection)?;
     // Before the file is first read: then the lock is taken by that, and the log's index is not a file.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -238,12 +237,40 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// A file that is damaged, or that somebody tampered with, must not make SQLite do what we did not ask for.
+fn secure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::ZERO)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)
+}
+
+/// SQLite takes an empty file for a database that has no tables yet, and would remove the log beside it.
+fn check_file(path: &Path, file: &str) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(foreign(file, "it is a folder")),
+        Ok(found) if found.len() == 0 => Err(StoreError::damaged(file, "it is empty")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(StoreError::io(file, &error)),
+    }
+}
+
+fn foreign(file: &str, message: &str) -> StoreError {
+    let help = "keep only the files of one store in the folder; if this one took the place of a part, put that back";
+    StoreError::new(Trouble::Refused, file, message).help(help)
+}
+
 fn check_kind(connection: &Connection, file: &str) -> Result<(), StoreError> {
     let read = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let both = read("application_id").and_then(|application| Ok((application, read("user_version")?)));
     let (application, version) = both.map_err(|error| from_sqlite(file, &error))?;
     if application != APPLICATION {
-        return Err(StoreError::new(Trouble::Refused, file, "it is not a part of a recovery store"));
+        return Err(foreign(file, "it is not a part of a recovery store"));
     }
     if version != VERSION {
         let message = format!("it is of format {version}, and this program reads format {VERSION}");
@@ -387,10 +414,12 @@ fn from_sqlite(file: &str, error: &rusqlite::Error) -> StoreError {
                 .help("is the flow running already? stop it first")
         }
         Some(ErrorCode::NotADatabase) => StoreError::damaged(file, "it is not an SQLite file"),
-        Some(ErrorCode::DiskFull) => StoreError::new(Trouble::Io, file, "the disk is full"),
+        Some(ErrorCode::DiskFull) => {
+            StoreError::new(Trouble::Io, file, "the disk is full").help("make room, then start the flow again")
+        }
         Some(
             ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::PermissionDenied | ErrorCode::ReadOnly,
-        ) => StoreError::new(Trouble::Io, file, error),
+        ) => StoreError::new(Trouble::Io, file, error).help("can the folder and its files be read and written?"),
         // What remains comes of tables that are not as they were made.
         _ => StoreError::damaged(file, error),
     }

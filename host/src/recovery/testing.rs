@@ -5,11 +5,19 @@ use super::compact::damaged;
 use super::error::{StoreError, Trouble};
 use super::part::{PartStore, Transaction};
 use super::resume::file_name;
+use super::store::{Options, Store};
 use crate::data::key::Keys;
-use crate::dataflow::durable::Changes;
+use crate::data::time::{Epoch, Instant};
+use crate::dataflow::durable::{Changes, Recovery};
+use crate::dataflow::env::{Env, scripted};
+use crate::dataflow::failure::FailureSlot;
+use crate::dataflow::writers::Writers;
 use arrow::array::{BinaryArray, StringArray};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Storage in memory; what has been committed outlives the part, as a disk does.
 pub struct MemoryPart {
@@ -76,4 +84,38 @@ pub fn changes(rows: &[(&str, Option<u64>)]) -> Changes {
     let values: Vec<_> = rows.iter().map(|(_, value)| value.map(u64::to_le_bytes)).collect();
     let values: BinaryArray = values.iter().map(|value| value.as_ref().map(|value| &value[..])).collect();
     Changes { keys: Keys::new(keys), values }
+}
+
+/// The surroundings of stores in tests.
+pub fn env() -> Env {
+    scripted::env(Instant(1_700_000_000_000_000))
+}
+
+/// Has a flow run on a store of two files for some epochs, and end. It counts, for keys `a` to `c`, how often they were
+/// seen (each in every epoch, `c` not in even ones, `b` not after epoch 3, in which it ends), remembers texts, reads a
+/// partition and writes one.
+pub fn run_sample(folder: &Path, epochs: RangeInclusive<u64>) {
+    let kinds = [("count", "fold"), ("last", "stateful"), ("in", "input"), ("out", "output")];
+    let steps = kinds.map(|(id, kind)| Step { kind: kind.to_owned(), ..step(id) });
+    let (writers, failure) = (Writers::default(), FailureSlot::default());
+    let store = Store::open(folder, &"sample".into(), &steps, Options { parts: 2, retention: 99 }, &env()).unwrap();
+    let store = store.claim(3, &env(), &failure, &writers).unwrap();
+    assert_eq!(store.first_epoch(), Epoch(*epochs.start()));
+    for n in epochs {
+        let epoch = Epoch(n);
+        let mut rows = vec![("a", Some(n))];
+        rows.extend((n <= 3).then_some(("b", (n < 3).then_some(n))));
+        rows.extend((n % 2 == 1).then_some(("c", Some(n / 2))));
+        store.state(&"count".into(), epoch, &changes(&rows)).unwrap();
+        let text = format!("line {n}");
+        let values = BinaryArray::from_vec(vec![text.as_bytes()]);
+        store.state(&"last".into(), epoch, &Changes { keys: changes(&rows[..1]).keys, values }).unwrap();
+        store.source(&"in".into(), &"in.txt".into(), epoch, format!("offset {}", 10 * n).into_bytes()).unwrap();
+        store.sink(&"out".into(), &"0".into(), epoch, vec![0xff, u8::try_from(n).unwrap()]).unwrap();
+        store.seal(epoch);
+    }
+    store.end();
+    drop(store);
+    writers.wait(Duration::from_secs(60));
+    assert_eq!(failure.get(), None);
 }

@@ -50,6 +50,9 @@ pub enum RunError {
     /// The recovery store is not one to go on from.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// An output is not what the store says: one of them is of another time.
+    #[error("{0}")]
+    Output(StepError),
     /// A test's source asked for a crash.
     #[error("aborted by the testing source")]
     Aborted,
@@ -103,7 +106,7 @@ impl Handle {
         if let Some(store) = &options.recovery {
             let resumed = recovery::resume(plan, store, options.workers, options.epoch, &execution, open)?;
             let epochs = Epochs::new(execution.env.clone(), resumed.first, options.epoch);
-            execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone(), resumed.at_end));
+            execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone()));
             recovery = Some(resumed.recovery);
         }
         Ok(Handle { execution, recovery: Arc::new(Mutex::new(recovery)) })

@@ -9,7 +9,7 @@ use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
 use crate::dataflow::env::Env;
-use crate::dataflow::hand_in::FLOW;
+use crate::dataflow::error::{LogicError, StepError};
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
 use crate::plan::{Plan, PlannedStep};
@@ -37,8 +37,6 @@ pub struct RecoveryOptions {
 pub(super) struct Resumed {
     pub recovery: Arc<dyn Recovery>,
     pub first: Epoch,
-    /// Whether the input was at its end.
-    pub at_end: bool,
 }
 
 /// How the store of a flow is opened, whose steps these are.
@@ -79,9 +77,8 @@ pub(super) fn resume(
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {
         let manifests = of_sink(store.load_sinks(&step.id).map_err(failed)?);
-        sink.verify(&manifests).map_err(|error| of_step(step, error))?;
+        sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
     }
-    let resumed_from = store.resume().epoch;
     let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
     let recovery: Arc<dyn Recovery> = Arc::new(claimed);
     for (step, sink) in sinks {
@@ -93,14 +90,12 @@ pub(super) fn resume(
             env: env.clone(),
             meter: step.meter.clone(),
         };
-        sink.resume(&cx, &manifests).map_err(|error| of_step(step, error))?;
+        sink.resume(&cx, &manifests).map_err(|error| RunError::Step(of_step(step, error)))?;
         for manifest in manifests {
             recovery.committed(&step.id, &manifest.part, manifest.epoch);
         }
     }
-    let ends = recovery.load_sources(&StepId::from(FLOW)).map_err(failed)?;
-    let at_end = ends.iter().any(|(_, end)| is_at(end, resumed_from));
-    Ok(Resumed { first: recovery.first_epoch(), recovery, at_end })
+    Ok(Resumed { first: recovery.first_epoch(), recovery })
 }
 
 /// The steps that keep something.
@@ -110,7 +105,7 @@ fn kept_steps(plan: &Plan) -> Vec<Step> {
         let names = crate::dataflow::keyed::names_of(&planned.id);
         [step(planned.id.clone(), planned.op), step(names, planned.op)]
     });
-    own.chain([step(FLOW.into(), "flow")]).collect()
+    own.collect()
 }
 
 /// What a sink is to know of: not what another partition has taken over.
@@ -123,23 +118,14 @@ fn of_sink(manifests: Vec<Manifest>) -> Vec<Manifest> {
     manifests.into_iter().filter(|manifest| !manifest.manifest.is_empty() && !over.contains(&manifest.part)).collect()
 }
 
-/// Whether the input ended with an epoch, as it was noted.
-fn is_at(end: &[u8], epoch: Epoch) -> bool {
-    end.try_into().map(u64::from_le_bytes).is_ok_and(|end| end == epoch.0)
-}
-
 fn epochs_in(time: Duration, epoch: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(epoch.as_nanos().max(1))).unwrap_or(u64::MAX)
 }
 
-fn failed(error: crate::dataflow::error::LogicError) -> RunError {
+fn failed(error: LogicError) -> RunError {
     RunError::Recovery(Box::new(error))
 }
 
-fn of_step(step: &PlannedStep, error: crate::dataflow::error::LogicError) -> RunError {
-    RunError::Step(crate::dataflow::error::StepError {
-        step: step.id.clone(),
-        worker: WorkerIndex(0),
-        error: Box::new(error),
-    })
+fn of_step(step: &PlannedStep, error: LogicError) -> StepError {
+    StepError { step: step.id.clone(), worker: WorkerIndex(0), error: Box::new(error) }
 }

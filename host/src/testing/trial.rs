@@ -48,7 +48,7 @@ pub fn run(plan: &Plan, test: &Test, workers: usize, catalog: Catalog) -> Vec<Fa
         (Err(error), wanted) => {
             let wanted = wanted.as_ref().map(|wanted| format!("it should have failed with: {wanted}"));
             let notes = match &error {
-                RunError::Step(error) => error.error.notes.clone(),
+                RunError::Step(error) | RunError::Output(error) => error.error.notes.clone(),
                 RunError::Recovery(error) => error.notes.clone(),
                 RunError::Store(_) | RunError::Aborted | RunError::Start(_) => Vec::new(),
             };

@@ -4,15 +4,21 @@
 //! source   files -> batches, on the thread that reads
 //! encode   batches -> bytes of files, on the worker
 //! sink     the arguments, and bytes -> files
+//! kept     the same with recovery: spill (rows of open files), manifest (what a store knows)
 //! split    rows -> rows of equal values
 //! hive     values <-> folders
+//! table    files that commands write
 //! ```
 
 mod encode;
 mod hive;
+mod kept;
+mod manifest;
 mod sink;
 mod source;
+mod spill;
 mod split;
+pub(crate) mod table;
 
 use crate::catalog::connector::{CheckedSink, CheckedSource, Connector};
 use crate::catalog::cx::ConnectorCx;
@@ -31,7 +37,7 @@ impl Connector for Parquet {
 
 As a source, each file is a partition, and they are shared over the workers. All files have the columns of the first one;
 a column that a file lacks is null in its rows. Folders called `NAME=VALUE` add a column: `int64` if all its values are
-integers, else `string`. Text, timestamps and small integers of any Arrow form become `string`, `timestamp`, `int32`.
+integers, else `string`. With recovery, a file that was replaced since rows of it were read is refused. Text, timestamps and small integers of any Arrow form become `string`, `timestamp`, `int32`.
 
 Arguments of the source:
 
@@ -61,7 +67,13 @@ Arguments of the sink:
   which it is so old, such as `1000000`, `\"256MiB\"`, `\"5m\"`. Default: no end before that of the input.
 - `row_group_rows` (default 1048576): rows of a row group at most.
 - `if_exists` (default `\"append\"`): `\"fail\"` refuses a folder with Parquet files in it; `\"replace\"` removes those of earlier
-  executions when the input has ended.
+  executions when the input has ended. With recovery, both only concern what is there when the first execution of a store
+  begins, and it is replaced when the first files of the store appear, or the input ends.
+
+With recovery, each row is in the files exactly once, through any crash. A file gets its name when the epoch in which it
+was finished is durable. Rows of files that are not finished are kept in hidden files in the folder, and an execution that
+goes on makes their files anew, so let files end by `roll_rows`, `roll_size` or `roll_time` where the input has no end.
+`roll_time` counts on over executions, also while none runs. Finished files may be taken away; hidden ones must stay.
 
 ```toml
 [[step]]

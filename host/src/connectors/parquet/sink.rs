@@ -2,13 +2,16 @@
 
 use super::encode::{Layout, ParquetEncode, Roll};
 use super::hive::can_name;
+use super::kept;
+use super::manifest::{self, State};
 use crate::catalog::connector::CheckedSink;
 use crate::catalog::cx::{ConnectorCx, column};
 use crate::connectors::dir::matching;
 use crate::connectors::paths;
-use crate::connectors::staged::{Staged, cannot_write, make_folder};
+use crate::connectors::staged::{Staged, cannot_write, make_folder, make_safe_folder};
 use crate::data::ids::PartitionId;
 use crate::data::schema::{Type, describe, schema_of};
+use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::{Domain, LogicError};
 use crate::dataflow::sink::{Job, PartWriter, Routing, SinkParts, Start, Writer};
 use crate::dataflow::user_fn::{InstanceCx, RowError};
@@ -21,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows and bytes of a row group at most, unless the flow says otherwise.
 const GROUP_ROWS: usize = 1 << 20;
@@ -67,15 +70,10 @@ enum IfExists {
 pub(super) fn check(cx: &ConnectorCx<'_>) -> Result<CheckedSink, Diagnostics> {
     let args: Args = cx.args()?;
     let root = paths::folder_to_write(cx, &args.parquet)?;
-    if args.if_exists == IfExists::Fail && !matching(&root, "**/*.parquet").unwrap_or_default().is_empty() {
-        let message = format!("{}: there are Parquet files in {:?}", cx.what(), args.parquet.value);
-        let help = "move them away, or write if_exists = \"append\" or \"replace\"";
-        return Err(Diagnostic::new("io-exists", message).at(args.parquet.span).help(help).into());
-    }
     let layout = layout(cx, &args)?;
     let notes = vec![format!("columns of the files: {}", describe(&layout.schema))];
-    let replace = args.if_exists == IfExists::Replace;
-    Ok(CheckedSink { parts: Box::new(ParquetSink { root, layout: Arc::new(layout), replace }), notes })
+    let sink = ParquetSink { root, layout: Arc::new(layout), if_exists: args.if_exists, replaces: Mutex::default() };
+    Ok(CheckedSink { parts: Box::new(sink), notes })
 }
 
 fn layout(cx: &ConnectorCx<'_>, args: &Args) -> Result<Layout, Diagnostics> {
@@ -143,7 +141,23 @@ fn partition_by(
 struct ParquetSink {
     root: PathBuf,
     layout: Arc<Layout>,
-    replace: bool,
+    if_exists: IfExists,
+    /// With recovery, in the first execution of a store: the list of files that are replaced.
+    replaces: Mutex<Option<String>>,
+}
+
+impl ParquetSink {
+    /// Refuses files of other executions, if the flow says so.
+    fn refuse_files(&self, run: &str) -> Result<(), LogicError> {
+        let is_other = |file: &PathBuf| !is_of(file, run);
+        if self.if_exists != IfExists::Fail
+            || !matching(&self.root, "**/*.parquet").unwrap_or_default().iter().any(is_other)
+        {
+            return Ok(());
+        }
+        let message = format!("there are Parquet files in {}", self.root.display());
+        Err(LogicError::new(Domain::Io, message).help("move them away, or write if_exists = \"append\" or \"replace\""))
+    }
 }
 
 impl SinkParts for ParquetSink {
@@ -151,10 +165,11 @@ impl SinkParts for ParquetSink {
         Ok(Routing::PerWorker)
     }
 
-    fn open(&self, cx: &InstanceCx, part: &PartitionId, _start: &Start<'_>) -> Result<PartWriter, LogicError> {
-        make_folder(&self.root)?;
+    fn open(&self, cx: &InstanceCx, part: &PartitionId, start: &Start<'_>) -> Result<PartWriter, LogicError> {
+        make_safe_folder(&self.root)?;
         // Made and removed again: that it cannot be written should be known before the first rows are ready.
         Staged::create(&self.root, &format!("probe-{}-{part}", cx.step), &cx.run_id)?;
+        let is_plain = matches!(start, Start::Plain);
         let writer = FolderWriter {
             root: self.root.clone(),
             run: cx.run_id.clone(),
@@ -162,14 +177,43 @@ impl SinkParts for ParquetSink {
             staged: BTreeMap::new(),
             made: BTreeSet::new(),
             // One worker is enough to remove what was there before.
-            replace: self.replace && cx.worker.0 == 0,
+            replace: is_plain && self.if_exists == IfExists::Replace && cx.worker.0 == 0,
         };
-        Ok(PartWriter { encoder: Box::new(ParquetEncode::new(self.layout.clone(), cx)), writer: Box::new(writer) })
+        if let Start::Kept { last, orphans, .. } = start {
+            let replaces = self.replaces.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return kept::open(&self.layout, cx, writer, (part, *last, orphans), replaces);
+        }
+        self.refuse_files(&cx.run_id)?;
+        let encoder = ParquetEncode::new(self.layout.clone(), cx, false);
+        Ok(PartWriter { encoder: Box::new(encoder), writer: Box::new(writer) })
+    }
+
+    fn verify(&self, manifests: &[Manifest]) -> Result<(), LogicError> {
+        if manifests.is_empty() { self.refuse_files("") } else { manifest::verify(&self.root, manifests) }
+    }
+
+    fn resume(&self, cx: &InstanceCx, manifests: &[Manifest]) -> Result<(), LogicError> {
+        let mut newest = BTreeMap::new();
+        for manifest in manifests {
+            let state = State::read(&manifest.manifest)?;
+            manifest::commit(&self.root, &state)?;
+            newest.insert(&*manifest.part.0, state);
+        }
+        manifest::sweep(&self.root, &cx.run_id, &newest)?;
+        let is_first = manifests.is_empty() && self.if_exists == IfExists::Replace;
+        let replaces = is_first.then(|| manifest::list_old(&self.root, &cx.run_id)).transpose()?;
+        *self.replaces.lock().unwrap_or_else(PoisonError::into_inner) = replaces;
+        Ok(())
     }
 }
 
+/// Whether a file is of an execution.
+fn is_of(file: &Path, run: &str) -> bool {
+    !run.is_empty() && file.file_name().is_some_and(|name| name.to_string_lossy().contains(run))
+}
+
 /// Writes files below a folder. They are in it under temporary names, and move to their own place when they are whole.
-struct FolderWriter {
+pub(super) struct FolderWriter {
     root: PathBuf,
     run: Arc<str>,
     part: PartitionId,
@@ -180,7 +224,30 @@ struct FolderWriter {
 }
 
 impl FolderWriter {
-    fn append(&mut self, file: u64, bytes: &[u8]) -> Result<(), LogicError> {
+    /// The sink's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Hands over a file that nothing more comes to.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn take_staged(&mut self, file: u64) -> Result<Staged, LogicError> {
+        let staged = self.staged.remove(&file);
+        staged.ok_or_else(|| LogicError::internal("a file is finished that was never written"))
+    }
+
+    /// Removes files that are not whole.
+    pub fn forget_staged(&mut self) {
+        self.staged.clear();
+    }
+
+    /// Appends to a file that has no name yet.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn append(&mut self, file: u64, bytes: &[u8]) -> Result<(), LogicError> {
         // Not kept open: there may be hundreds, and a whole row group comes at a time.
         let mut open = match self.staged.get(&file) {
             Some(staged) => staged.reopen()?,
@@ -195,8 +262,7 @@ impl FolderWriter {
     }
 
     fn finish(&mut self, file: u64, name: &str) -> Result<(), LogicError> {
-        let staged = self.staged.remove(&file);
-        let staged = staged.ok_or_else(|| LogicError::internal("a file is finished that was never written"))?;
+        let staged = self.take_staged(file)?;
         let target = self.root.join(name);
         let folder = target.parent().expect("a file is in a folder").to_owned();
         if !self.made.contains(&folder) {
@@ -216,8 +282,7 @@ impl FolderWriter {
             LogicError::new(Domain::Io, format!("cannot replace what is in {}: {error}", self.root.display()))
         };
         for file in matching(&self.root, "**/*.parquet").map_err(failed)? {
-            let own = file.file_name().is_some_and(|name| name.to_string_lossy().contains(&*self.run));
-            if own {
+            if is_of(&file, &self.run) {
                 continue;
             }
             fs::remove_file(self.root.join(&file)).map_err(|error| failed(error.to_string()))?;
@@ -237,7 +302,9 @@ impl Writer for FolderWriter {
         match job {
             Job::Append { file, bytes } => self.append(file, &bytes)?,
             Job::Finish { file, name } => self.finish(file, &name)?,
-            Job::Rows(_) => return Err(LogicError::internal("rows are encoded before they are written")),
+            Job::Rows(_) | Job::Keep { .. } => {
+                return Err(LogicError::internal("rows are encoded before they are written"));
+            }
         }
         Ok(Vec::new())
     }

@@ -18,10 +18,14 @@ use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::fs::File;
+use std::io::{Read as _, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Rows of a batch.
 const BATCH: usize = 8192;
+/// Bytes at the end of a file by which it is told from others.
+const LOOK: u64 = 4 << 10;
 
 #[derive(serde::Deserialize)]
 struct Args {
@@ -153,14 +157,16 @@ impl SourceParts for ParquetSource {
             false => file_name(Path::new(&*part.0)),
         };
         let path = self.root.join(&inside);
-        let file = File::open(&path).map_err(|error| LogicError::io(format!("cannot read {part}"), &error))?;
+        let failed = |error| LogicError::io(format!("cannot read {part}"), &error);
+        let mut file = File::open(&path).map_err(failed)?;
+        let identity = identity(&mut file).map_err(failed)?;
+        let (group, row) = read_position(position, part, &identity)?;
         let unreadable = |error| LogicError::user(format!("{part} cannot be read as Parquet: {error}"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(unreadable)?;
         let in_file: Vec<usize> = self.wanted(builder.schema());
         let read = builder.schema().project(&in_file)?;
         self.expect_types(&normalised_schema(&read), part)?;
         let groups: Vec<u64> = builder.metadata().row_groups().iter().map(|group| group.num_rows() as u64).collect();
-        let (group, row) = read_position(position)?;
         let mask = ProjectionMask::roots(builder.parquet_schema(), in_file);
         let reader = builder
             .with_projection(mask)
@@ -183,6 +189,7 @@ impl SourceParts for ParquetSource {
             groups,
             group,
             row,
+            identity,
         };
         Ok(PartReader { reader: Box::new(reader), decoder: None })
     }
@@ -213,13 +220,34 @@ impl ParquetSource {
     }
 }
 
+/// Tells a file from others: its length, and a checksum of its last bytes, which say where everything in it is.
+fn identity(file: &mut File) -> std::io::Result<[u8; 16]> {
+    let length = file.metadata()?.len();
+    let mut last = Vec::new();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOOK)))?;
+    file.by_ref().take(LOOK).read_to_end(&mut last)?;
+    let mut identity = [0; 16];
+    identity[..8].copy_from_slice(&length.to_le_bytes());
+    identity[8..].copy_from_slice(&xxh3_64(&last).to_le_bytes());
+    Ok(identity)
+}
+
 /// Reads a position back: a row group, and a row in it.
-fn read_position(bytes: Option<&[u8]>) -> Result<(usize, u64), LogicError> {
+fn read_position(bytes: Option<&[u8]>, part: &PartitionId, now: &[u8; 16]) -> Result<(usize, u64), LogicError> {
     let Some(bytes) = bytes else { return Ok((0, 0)) };
-    match bytes.split_first_chunk::<4>().map(|(group, row)| (group, <[u8; 8]>::try_from(row))) {
-        Some((group, Ok(row))) => Ok((u32::from_le_bytes(*group) as usize, u64::from_le_bytes(row))),
-        _ => Err(LogicError::internal("the stored position is not that of a Parquet file")),
+    let wrong = || LogicError::internal("the stored position is not that of a Parquet file");
+    let (group, rest) = bytes.split_first_chunk::<4>().ok_or_else(wrong)?;
+    let (row, before) = rest.split_first_chunk::<8>().ok_or_else(wrong)?;
+    if before.len() != now.len() {
+        return Err(wrong());
     }
+    if before != now {
+        let message = format!("{part} was replaced: it is not the file of which rows were read before");
+        let help = "put the file back; or, to read what is there now from its beginning, give it another name or begin \
+                    with a new store";
+        return Err(LogicError::user(message).help(help));
+    }
+    Ok((u32::from_le_bytes(*group) as usize, u64::from_le_bytes(*row)))
 }
 
 struct ParquetReader {
@@ -234,6 +262,7 @@ struct ParquetReader {
     /// Where the next batch begins.
     group: usize,
     row: u64,
+    identity: [u8; 16],
 }
 
 impl ParquetReader {
@@ -247,7 +276,7 @@ impl ParquetReader {
 
     fn position(&self) -> Vec<u8> {
         let group = u32::try_from(self.group).unwrap_or(u32::MAX);
-        [&group.to_le_bytes()[..], &self.row.to_le_bytes()].concat()
+        [&group.to_le_bytes()[..], &self.row.to_le_bytes(), &self.identity].concat()
     }
 
     /// Puts the columns of the file and those of its folders in order.
@@ -348,6 +377,9 @@ mod tests {
                 .collect();
             assert!(numbers.into_iter().eq(before..count), "from {before}");
         }
+        write(&dir.path().join("a.parquet"), vec![("n", Arc::new(Int64Array::from_iter(1..=count)))], 5000);
+        let Err(error) = source.open(&cx(), &"in/a.parquet".into(), Some(&all[0].1)) else { panic!("refused") };
+        assert_eq!(error.message, "in/a.parquet was replaced: it is not the file of which rows were read before");
     }
 
     #[test]

@@ -63,7 +63,11 @@ impl SourceParts for Script {
                 format!("{} sets the clock with \"@now\", and this execution has that of the machine", self.name);
             return Err(LogicError::user(message).help("run it as a test, or write \"@pause\" in its place"));
         }
-        let next = usize::try_from(super::super::blocks::position(position)?).unwrap_or(usize::MAX);
+        let next = match position.map(<[u8; 8]>::try_from) {
+            None => 0,
+            Some(Ok(next)) => usize::try_from(u64::from_le_bytes(next)).unwrap_or(usize::MAX),
+            Some(Err(_)) => return Err(LogicError::internal("the stored position is not that of a script")),
+        };
         let reader = ScriptReader {
             items: self.items.clone(),
             next,

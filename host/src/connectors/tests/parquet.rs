@@ -80,11 +80,10 @@ fn what_is_there_is_kept_refused_or_replaced() {
     run("{ parquet = \"out\", if_exists = \"replace\" }");
     assert_eq!(folders(&place), ["out"]);
     assert!(!place.path("out/user=ann").exists());
-    expect![[r#"
-        io-exists: sink of step "out": there are Parquet files in "out"
-          help: move them away, or write if_exists = "append" or "replace"
-    "#]]
-    .assert_eq(&place.problems("{ file = \"in.jsonl\" }", "{ parquet = \"out\", if_exists = \"fail\" }"));
+    run("{ parquet = \"new\", if_exists = \"fail\" }");
+    expect![[r#"step "out": there are Parquet files in DIR/out"#]]
+        .assert_eq(&place.failure("{ file = \"in.jsonl\" }", "{ parquet = \"out\", if_exists = \"fail\" }"));
+    assert_eq!(folders(&place), ["new", "out"]);
 }
 
 #[test]

@@ -13,5 +13,7 @@ mod set;
 mod tests;
 mod totals;
 
+#[cfg(test)]
+pub(super) use accumulator::Function;
 pub(super) use notation::{aggregate_doc, parse, values_doc};
-pub(super) use set::{Aggregate, Aggregates, Of, open, schema};
+pub(super) use set::{Aggregate, Aggregates, Of, keeps, open, schema};

@@ -2,6 +2,7 @@
 
 use super::accumulator::{Accumulator, Function};
 use super::counts::Counts;
+use crate::catalog::operator::Keeps;
 use crate::data::schema::{Type, schema_of};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::{Finished, FoldFactory, FoldFn, InstanceCx, MigrateStates, OpenFold, RowError};
@@ -54,6 +55,11 @@ impl Aggregate {
 /// The columns that aggregates make.
 pub(in super::super) fn schema(aggregates: &[Aggregate]) -> SchemaRef {
     schema_of(&aggregates.iter().map(|aggregate| (aggregate.name.clone(), aggregate.ty.clone())).collect::<Vec<_>>())
+}
+
+/// What a step keeps whose states are those of aggregates ([`Aggregates::save`]).
+pub(in super::super) fn keeps() -> Keeps {
+    Keeps { version: STATE_VERSION, ..Keeps::new() }
 }
 
 /// Makes a fold of aggregates, such as plugins have.

@@ -1,22 +1,24 @@
 //! `join`: the rows of several streams by key.
 
 use super::super::groups::Groups;
+use super::super::states::{Reader, changes, put_time, with_tails, without_tails};
 use super::super::ttl::Ttl;
 use super::joiner::{EmitMode, Incomplete, Joiner, Modes};
 use super::sides::{Layout, Shape, Sides};
 use super::state::Insert;
-
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Inputs, Operator, StreamType};
+use crate::catalog::operator::{Checked, Inputs, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Spanned};
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
 
@@ -106,7 +108,7 @@ incomplete = "drop"
             schemas: sides.schemas(),
             layout: sides.layout(),
         };
-        Ok(Checked::new(step).down(down))
+        Ok(Checked::new(step).down(down).keeps(Keeps::new().ignoring(&["incomplete", "ttl"])))
     }
 }
 
@@ -138,6 +140,9 @@ impl BuildStep for JoinStep {
         Ok(keyed(cx, ups, &self.schemas, 1, logic))
     }
 }
+
+/// The length of what stands behind the rows of a key: when it is forgotten.
+const END: usize = 8;
 
 /// Joins by key.
 pub(super) struct JoinByKey {
@@ -214,5 +219,29 @@ impl Keyed for JoinByKey {
             self.groups.clear();
         }
         Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        let (states, ends) = without_tails(states, END)?;
+        self.joiner.load(&groups, &states)?;
+        if let Some(ttl) = &mut self.ttl {
+            let ends = ends.into_iter().map(|end| Reader(end).time()).collect::<Result<Vec<_>, _>>()?;
+            ttl.restore(&groups, ends, now);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let JoinByKey { groups, joiner, ttl, .. } = self;
+        changes(groups, |_, live| {
+            let end = |at: usize| ttl.as_ref().and_then(|ttl| ttl.end(live[at]));
+            with_tails(&joiner.save(live)?, |at, state| put_time(state, end(at)))
+        })
     }
 }

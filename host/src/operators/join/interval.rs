@@ -3,22 +3,25 @@
 use super::super::alarms::Alarms;
 use super::super::event_time::{moment, timed};
 use super::super::groups::Groups;
+use super::super::states::{Reader, changes, put_time, with_tails, without_tails};
 use super::super::ttl::Ttl;
 use super::super::window::{Clock, Moment, Stamp, Stamper, check_clock, check_forget_after};
 use super::pairs::{Arrived, Pairs, Reach, Singles};
 use super::sides::{Shape, Sides};
 use crate::catalog::cx::{CheckCx, Up};
-use crate::catalog::operator::{Checked, Inputs, Operator, StreamType};
+use crate::catalog::operator::{Checked, Inputs, Keeps, Operator, StreamType};
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::IdleClock;
-use crate::dataflow::keyed::{Keyed, keyed};
+use crate::dataflow::keyed::{Kept, Keyed, keyed};
 use crate::diag::{Diagnostic, Diagnostics, suggest};
 use crate::spec::{DurationText, Node, Spanned, Table};
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +121,8 @@ clock = { event = "at", wait = "10s" }
         let micros = |time: DurationText| i64::try_from(time.0.as_micros()).unwrap_or(i64::MAX);
         let reach = Reach { before: micros(args.within.before), after: micros(args.within.after) };
         let step = IntervalStep { sides, reach, clocks, stamps, forget_after };
-        let checked = ports.into_iter().fold(Checked::new(step), |checked, (name, ty)| checked.port(name, ty));
+        let checked = Checked::new(step).keeps(Keeps::new().ignoring(&["forget_after"]));
+        let checked = ports.into_iter().fold(checked, |checked, (name, ty)| checked.port(name, ty));
         Ok(notes.into_iter().fold(checked, Checked::note))
     }
 }
@@ -192,6 +196,9 @@ impl BuildStep for IntervalStep {
         Ok(keyed(cx, ups, &self.sides.schemas(), 3, logic))
     }
 }
+
+/// The length of what stands behind the rows of a key: when it is forgotten.
+const END: usize = 8;
 
 /// Pairs rows by key.
 pub(super) struct IntervalByKey {
@@ -291,6 +298,7 @@ impl Keyed for IntervalByKey {
         let mut due: Vec<u32> = std::iter::from_fn(|| self.alarms.pop(idle)).collect();
         due.retain(|&group| !self.pairs.is_empty(group));
         self.groups.sort(&mut due);
+        self.groups.touch(&due);
         self.pairs.expire(&due, self.moments(now), &mut keyed_by(&self.groups, out))?;
         due.iter().for_each(|&group| self.alarms.change(group));
         Ok(())
@@ -300,5 +308,30 @@ impl Keyed for IntervalByKey {
         self.pairs.end(&self.groups.sorted(), &mut keyed_by(&self.groups, out))?;
         self.groups.clear();
         Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        self.pairs.resize(self.groups.capacity());
+        self.alarms.resize(self.groups.capacity());
+        let (states, ends) = without_tails(states, END)?;
+        self.pairs.load(&groups, &states, self.moments(now))?;
+        groups.iter().for_each(|&group| self.alarms.change(group));
+        let ends = ends.into_iter().map(|end| Reader(end).time()).collect::<Result<Vec<_>, _>>()?;
+        self.forget.restore(&groups, ends, now);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, now: Instant) -> Result<Option<Changes>, LogicError> {
+        let now = self.moments(now);
+        let IntervalByKey { groups, pairs, forget, .. } = self;
+        changes(groups, |_, live| {
+            with_tails(&pairs.save(live, now)?, |at, state| put_time(state, forget.end(live[at])))
+        })
     }
 }

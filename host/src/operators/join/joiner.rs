@@ -2,10 +2,11 @@
 
 use super::super::groups::OUTPUT_ROWS;
 use super::super::rows::RowRef;
+use super::super::states::in_chunks;
 use super::sides::Layout;
 use super::state::{Insert, State};
 use crate::dataflow::error::LogicError;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 
 /// When rows come out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -135,6 +136,23 @@ impl Joiner {
         }
         self.flush(give)?;
         self.state.settle(None)
+    }
+
+    /// Encodes what is kept of some slots, one state each.
+    ///
+    /// # Errors
+    /// Rows have columns of a type that cannot be encoded, or the states are too large together.
+    pub fn save(&self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        in_chunks(slots, |slots| self.state.save(slots))
+    }
+
+    /// Takes in what [`Joiner::save`] encoded, of slots that are empty.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        self.resize(slots.iter().max().map_or(0, |&slot| slot as usize + 1));
+        self.state.load(slots, states)
     }
 
     /// Gives out what is due after a row has come into a slot.

@@ -7,12 +7,13 @@
 
 use super::super::groups::OUTPUT_ROWS;
 use super::super::rows::{RowRef, Rows};
+use super::super::states::{Reader, States, in_chunks, put_bytes, put_i64, put_len};
 use super::super::timeline::{Timed, Timeline};
 use super::super::window::{Clock, KeyClock, Moment};
 use super::sides::{Layout, Sides, structs};
 use crate::data::schema::{Type, schema_of};
 use crate::dataflow::error::LogicError;
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
@@ -230,6 +231,67 @@ impl Pairs {
         deadline(0).into_iter().chain(deadline(1)).min()
     }
 
+    /// Encodes what is kept of some groups: of each side its watermark and, of each row, its time, whether it was in a
+    /// pair, and the row.
+    ///
+    /// # Errors
+    /// Rows have columns of a type that cannot be encoded, or the states are too large together.
+    pub fn save(&self, groups: &[u32], now: [Moment; 2]) -> Result<BinaryArray, LogicError> {
+        in_chunks(groups, |groups| self.save_chunk(groups, now))
+    }
+
+    fn save_chunk(&self, groups: &[u32], now: [Moment; 2]) -> Result<BinaryArray, LogicError> {
+        let of_side = |side: usize| {
+            let rows = groups.iter().flat_map(|&group| self.kept[at(group, side)].rows.iter());
+            self.stores[side].save(&rows.map(|timed| timed.row).collect::<Vec<_>>())
+        };
+        let saved = [of_side(0)?, of_side(1)?];
+        let mut saved = saved.each_ref().map(|saved| saved.iter());
+        let mut states = States::with_capacity(groups.len());
+        for &group in groups {
+            states.push(|state| {
+                for (side, rows) in saved.iter_mut().enumerate() {
+                    let kept = &self.kept[at(group, side)];
+                    put_i64(state, kept.clock.unwrap_or(KeyClock::NEW).save(now[side]));
+                    put_len(state, kept.rows.len());
+                    for (timed, row) in kept.rows.iter().zip(rows) {
+                        put_i64(state, timed.time);
+                        state.push(u8::from(timed.is_used));
+                        put_bytes(state, row);
+                    }
+                }
+            })?;
+        }
+        Ok(states.finish())
+    }
+
+    /// Takes in what [`Pairs::save`] encoded, of groups that are empty.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn load(&mut self, groups: &[u32], states: &BinaryArray, now: [Moment; 2]) -> Result<(), LogicError> {
+        // By side, the place of each row, and its bytes.
+        let mut read: [(Vec<Place>, Vec<&[u8]>); 2] = Default::default();
+        for (index, &group) in groups.iter().enumerate() {
+            let mut state = Reader(states.value(index));
+            for (side, (places, rows)) in read.iter_mut().enumerate() {
+                let watermark = state.i64()?;
+                self.kept[at(group, side)].clock = Some(KeyClock::load(watermark, now[side]));
+                for _ in 0..state.len()? {
+                    places.push((group, state.i64()?, state.byte()? != 0));
+                    rows.push(state.bytes()?);
+                }
+            }
+            state.end()?;
+        }
+        for (side, (places, rows)) in read.into_iter().enumerate() {
+            for ((group, time, is_used), row) in places.into_iter().zip(self.stores[side].load(&rows)?) {
+                self.kept[at(group, side)].rows.insert(Timed { time, row, is_used });
+            }
+        }
+        Ok(())
+    }
+
     fn flush_full(&mut self, give: Give<'_>) -> Result<(), LogicError> {
         let is_full = |output: &Output| output.groups.len() >= OUTPUT_ROWS;
         if [&self.pairs, &self.late, &self.unpaired].into_iter().any(is_full) { self.flush(give) } else { Ok(()) }
@@ -261,6 +323,9 @@ impl Pairs {
         Ok(())
     }
 }
+
+/// The group and the time of a row, and whether it was in a pair.
+type Place = (u32, i64, bool);
 
 fn at(group: u32, side: usize) -> usize {
     2 * group as usize + side

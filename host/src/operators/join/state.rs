@@ -1,8 +1,9 @@
 //! What a join keeps: rows of every side, by slot.
 
-use super::super::rows::{RowRef, Rows};
+use super::super::rows::{RowRef, Rows, SavedRows};
+use super::super::states::{Reader, States, put_bytes, put_len};
 use crate::dataflow::error::LogicError;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 /// What happens to a row of a side that has one already.
@@ -16,6 +17,16 @@ pub(super) enum Insert {
     Last,
     /// Both are kept.
     Product,
+}
+
+impl Insert {
+    /// Puts a row where at most one may be; returns the one that ends, if there were two.
+    fn place(self, there: &mut Option<RowRef>, row: RowRef) -> Option<RowRef> {
+        match there {
+            Some(_) if self == Insert::First => Some(row),
+            _ => there.replace(row),
+        }
+    }
 }
 
 /// The rows that are kept. A *slot* is a key, or a window: who uses this numbers them densely.
@@ -130,12 +141,7 @@ impl State {
                 }
                 Kept::One(kept) => {
                     let Some(row) = kept[at(from)].take() else { continue };
-                    let there = &mut kept[at(into)];
-                    let ended = match there {
-                        Some(_) if self.insert == Insert::First => Some(row),
-                        _ => there.replace(row),
-                    };
-                    self.ended[side].extend(ended);
+                    self.ended[side].extend(self.insert.place(&mut kept[at(into)], row));
                 }
             }
         }
@@ -160,5 +166,59 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Encodes the rows of some slots: of each side how many there are, then each of them.
+    ///
+    /// # Errors
+    /// Rows have columns of a type that cannot be encoded, or they are too large together.
+    pub fn save(&self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        let of_side = |side: usize| {
+            let rows: Vec<RowRef> = slots.iter().flat_map(|&slot| self.rows(slot, side)).copied().collect();
+            self.stores[side].save(&rows)
+        };
+        let saved = (0..self.sides()).map(of_side).collect::<Result<Vec<SavedRows>, _>>()?;
+        let mut saved: Vec<_> = saved.iter().map(SavedRows::iter).collect();
+        let mut states = States::with_capacity(slots.len());
+        for &slot in slots {
+            states.push(|state| {
+                for (side, rows) in saved.iter_mut().enumerate() {
+                    let count = self.rows(slot, side).len();
+                    put_len(state, count);
+                    rows.take(count).for_each(|row| put_bytes(state, row));
+                }
+            })?;
+        }
+        Ok(states.finish())
+    }
+
+    /// Takes in rows of some slots as [`State::save`] encoded them, as if they had come after those that are there.
+    ///
+    /// # Errors
+    /// They are something else.
+    pub fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        // By side, the slot and the bytes of each row.
+        let mut read: Vec<(Vec<u32>, Vec<&[u8]>)> = vec![Default::default(); self.sides()];
+        for (at, &slot) in slots.iter().enumerate() {
+            let mut reader = Reader(states.value(at));
+            for (slots, rows) in &mut read {
+                for _ in 0..reader.len()? {
+                    slots.push(slot);
+                    rows.push(reader.bytes()?);
+                }
+            }
+            reader.end()?;
+        }
+        let sides = self.sides();
+        for (side, (slots, rows)) in read.into_iter().enumerate() {
+            for (slot, row) in slots.into_iter().zip(self.stores[side].load(&rows)?) {
+                let at = slot as usize * sides + side;
+                match &mut self.kept {
+                    Kept::Many(kept) => kept[at].push(row),
+                    Kept::One(kept) => self.ended[side].extend(self.insert.place(&mut kept[at], row)),
+                }
+            }
+        }
+        self.settle(None)
     }
 }

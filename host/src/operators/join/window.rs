@@ -13,7 +13,7 @@ use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::diag::Diagnostics;
 use crate::spec::Spanned;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 use arrow::compute::concat_batches;
 
 /// The operator `join_window`.
@@ -159,5 +159,14 @@ impl WindowLogic for JoinWindows {
 
     fn close(&mut self, slots: &[u32], _now: Instant) -> Result<Given, LogicError> {
         self.call(slots, |joiner, give| joiner.end(slots, give))
+    }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        self.joiner.resize(slots.iter().max().map_or(0, |&slot| slot as usize + 1));
+        self.joiner.save(slots)
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        self.joiner.load(slots, states)
     }
 }

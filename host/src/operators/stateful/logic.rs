@@ -2,14 +2,17 @@
 
 use super::super::columns::all_but;
 use super::super::groups::{Groups, OUTPUT_ROWS};
+use super::super::states::{Reader, changes, in_chunks, put_time, with_tails, without_tails};
 use super::super::times::Times;
 use crate::data::batch::Batch;
+use crate::data::key::Keys;
 use crate::data::time::Instant;
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::keyed::Keyed;
+use crate::dataflow::keyed::{Kept, Keyed};
 use crate::dataflow::user_fn::{Emitted, StatefulFn};
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{BinaryArray, RecordBatch, RecordBatchOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +41,18 @@ pub(super) struct Rules {
     pub reads: Vec<usize>,
     /// How long after its last row a key is forgotten.
     pub ttl: Option<Duration>,
+}
+
+impl Rules {
+    /// How many bytes stand behind the state of a key where it is kept: when the key is forgotten, and whether it waits
+    /// to be woken. Nothing does where neither can be, so that such states pass as they are.
+    pub fn tail(&self) -> usize {
+        match self.shape {
+            Shape::Free => 9,
+            Shape::Map | Shape::FlatMap if self.ttl.is_some() => 8,
+            Shape::Map | Shape::FlatMap => 0,
+        }
+    }
 }
 
 /// The states of a worker's keys. Every group in use has one, in the function.
@@ -117,6 +132,7 @@ impl Logic {
         let mut due = self.wakes.due(now);
         self.groups.sort(&mut due);
         for due in due.chunks(OUTPUT_ROWS) {
+            self.groups.touch(due);
             let emitted = self.function.on_notify(due, now)?;
             let live = self.give(due, emitted, out)?;
             self.ask(&live, now.after(PAUSE))?;
@@ -216,10 +232,57 @@ impl Keyed for Logic {
             return Ok(());
         }
         for groups in self.groups.sorted().chunks(OUTPUT_ROWS) {
+            self.groups.touch(groups);
             let emitted = self.function.on_eof(groups, now)?;
-            self.give(groups, emitted, out)?;
+            let live = self.give(groups, emitted, out)?;
+            if self.groups.is_tracking() {
+                // Nobody is woken any more in this execution, but in one that goes on from here.
+                self.ask(&live, Instant(i64::MIN))?;
+            }
         }
         Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.groups.track();
+        Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        let groups = self.groups.restore(keys);
+        if self.rules.tail() == 0 {
+            return self.function.restore(&groups, states);
+        }
+        let (states, tails) = without_tails(states, self.rules.tail())?;
+        self.function.restore(&groups, &states)?;
+        let mut waiting = Vec::new();
+        for (&group, tail) in groups.iter().zip(tails) {
+            let mut tail = Reader(tail);
+            let end = tail.time()?;
+            if let Some(ttl) = self.rules.ttl {
+                self.ends.set(group, Some(end.unwrap_or(now.after(ttl))));
+            }
+            if self.rules.shape == Shape::Free && tail.byte()? != 0 {
+                waiting.push(group);
+            }
+        }
+        self.ask(&waiting, Instant(i64::MIN))
+    }
+
+    fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Logic { function, rules, groups, wakes, ends, .. } = self;
+        changes(groups, |_, live| {
+            let states = in_chunks(live, |live| function.snapshot(live))?;
+            if rules.tail() == 0 {
+                return Ok(states);
+            }
+            with_tails(&states, |at, state| {
+                put_time(state, ends.get(live[at]));
+                if rules.shape == Shape::Free {
+                    state.push(u8::from(wakes.get(live[at]).is_some()));
+                }
+            })
+        })
     }
 }
 

@@ -2,17 +2,19 @@
 
 mod logic;
 
+use super::states::MigrateTailed;
 use super::transform::reads;
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator, StreamType};
+use crate::catalog::operator::{Checked, Keeps, Operator, StreamType};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::keyed::keyed;
-use crate::dataflow::user_fn::OpenStateful;
+use crate::dataflow::user_fn::{MigrateStates, OpenStateful};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::spec::{DurationText, Spanned};
 use arrow::datatypes::SchemaRef;
 use logic::{Logic, Rules, Shape};
+use std::sync::Arc;
 
 #[derive(serde::Deserialize)]
 struct Args {
@@ -48,6 +50,8 @@ When the input has ended, keys whose time has come are woken, and then all keys 
 of their bytes. Their states stay, unless they are discarded.
 
 With `ttl`, a key whose last row came so long ago, by system time, loses its state, without a call.
+
+When a flow goes on from what a run before has kept, keys that waited to be woken are asked once more for when.
 
 Arguments: `fn`, the function; `config`, what it is configured with, over what the plugin has; `ttl`, a duration,
 without which states stay for ever.
@@ -190,7 +194,19 @@ fn check(cx: &CheckCx<'_>, shape: Shape) -> Result<Checked, Diagnostics> {
     let down = StreamType { schema: open.output.clone(), key: Some(key.clone()) };
     let function = args.function.value.as_str().into();
     let rules = Rules { function, key, shape, reads: open.reads.clone(), ttl: args.ttl.map(|ttl| ttl.value.0) };
-    problems.into_result(Checked::new(StatefulStep { open, input, rules }).down(down).note(note))
+    let keeps = keeps(&args.function.value, &open, &rules);
+    problems.into_result(Checked::new(StatefulStep { open, input, rules }).down(down).keeps(keeps).note(note))
+}
+
+/// What a step keeps: the states as the function encodes them. Something may stand behind each of them; states of steps
+/// that differ in that are of two versions.
+fn keeps(function: &str, open: &OpenStateful, rules: &Rules) -> Keeps {
+    let migrate: Arc<dyn MigrateStates> = open.factory.clone();
+    let (version, migrate) = match rules.tail() {
+        0 => (1, migrate),
+        tail => (2, Arc::new(MigrateTailed { migrate, tail }) as Arc<dyn MigrateStates>),
+    };
+    Keeps { version, ..Keeps::new() }.ignoring(&["ttl"]).function(function, open.state_version, migrate)
 }
 
 struct StatefulStep {

@@ -101,8 +101,13 @@ impl MigrateStates for SumFactory {}
 
 impl FoldFactory for SumFactory {
     fn instantiate(&self, _cx: &InstanceCx) -> Result<Box<dyn FoldFn>, LogicError> {
-        Ok(Box::new(Sum(BTreeMap::new())))
+        Ok(sum())
     }
+}
+
+/// Makes an instance of `p.sum`.
+pub fn sum() -> Box<dyn FoldFn> {
+    Box::new(Sum(BTreeMap::new()))
 }
 
 struct Sum(BTreeMap<u32, i64>);

@@ -139,6 +139,8 @@ pub(in super::super) struct Windowing {
     pub(super) key: Arc<str>,
     pub(super) with: Spanned<Vec<With>>,
     pub(super) notes: Vec<String>,
+    /// Arguments that say nothing of what is kept from one execution to the next.
+    pub(super) ignores: &'static [&'static str],
 }
 
 /// What decides which rows are in which windows.
@@ -192,6 +194,10 @@ impl Windowing {
         key: Arc<str>,
     ) -> Result<Windowing, Diagnostics> {
         let mut problems = Diagnostics::new();
+        let ignores: &[&str] = match early {
+            Early::Own => &["with", "forget_after"],
+            Early::Offered | Early::Refused(_) => &["with", "forget_after", "emit", "every"],
+        };
         let clock = problems.take(read_clock(cx, &cx.ups, &args.clock));
         let windower = problems.take(check_windower(cx, &args.window));
         let ordered = problems.take(check_order(cx, args.ordered.as_ref(), order));
@@ -214,7 +220,7 @@ impl Windowing {
         let rules = Rules { clock, windower, ordered, late: args.late, early, forget_after };
         let sides = cx.ups.iter().map(side).collect();
         let with = args.with.clone().unwrap_or_default();
-        Ok(Windowing { rules, per_stream, stamps, sides, key, with, notes })
+        Ok(Windowing { rules, per_stream, stamps, sides, key, with, notes, ignores })
     }
 }
 

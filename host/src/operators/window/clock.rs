@@ -51,6 +51,19 @@ impl KeyClock {
     pub fn raise(&mut self, watermark: i64, now: Moment) {
         self.lead = self.lead.max(watermark.saturating_sub(now.idle));
     }
+
+    /// What is to be kept of it for executions to come: the watermark of an event clock as it is now, since idle time
+    /// begins anew with each.
+    pub fn save(self, now: Moment) -> i64 {
+        if self.lead == i64::MIN { i64::MIN } else { self.lead.saturating_add(now.idle) }
+    }
+
+    /// The clock that was kept as `saved`: its watermark stands now where it stood then.
+    pub fn load(saved: i64, now: Moment) -> Self {
+        let mut clock = KeyClock::NEW;
+        clock.raise(saved, now);
+        clock
+    }
 }
 
 impl Clock {
@@ -315,6 +328,22 @@ mod tests {
         let mut key = KeyClock::NEW;
         assert_eq!(Clock::System.observe(&mut key, 1_000, at(0)), 1_000);
         assert_eq!(Clock::System.reaches(key, 2_000), Some(2_000));
+    }
+
+    #[test]
+    fn a_watermark_that_was_kept_stands_where_it_stood_and_goes_on() {
+        let mut key = KeyClock::NEW;
+        EVENT.observe(&mut key, 100, at(3));
+        let saved = key.save(at(8));
+        assert_eq!(saved, 95);
+        for idle in [0, 2] {
+            let mut key = KeyClock::load(saved, at(idle));
+            assert_eq!(EVENT.watermark(key, at(idle)), 95);
+            assert_eq!(EVENT.observe(&mut key, 104, at(idle)), 95);
+            assert_eq!(EVENT.watermark(key, at(idle + 4)), 99);
+            assert_eq!(EVENT.reaches(key, 100), Some(idle + 5));
+        }
+        assert_eq!(EVENT.reaches(KeyClock::load(KeyClock::NEW.save(at(5)), at(0)), 100), None);
     }
 
     fn times(ty: &str, cells: &[&str], selection: Option<&[u32]>) -> (Vec<i64>, Vec<String>) {

@@ -13,7 +13,7 @@ impl Machine {
     /// Takes in the rows of a batch, whose keys and times have been found.
     pub(super) fn take_in(&mut self, input: u32, held: Option<u32>, selection: Option<&[u32]>, now: Moment) {
         let stream = self.times.of_stream();
-        let Machine { rules, keys, slots, entries, queue, touched, due, scratch, forgotten_ids, .. } = self;
+        let Machine { rules, keys, slots, entries, queue, touched, due, scratch, forgotten, groups, .. } = self;
         let Scratch { found, times, marks, late } = scratch;
         let &mut Rules { clock, windower, forget_after, .. } = rules;
         let lets_in_late = rules.late == Late::Window;
@@ -26,7 +26,7 @@ impl Machine {
             let row = selection.map_or(at as u32, |selection| selection[at]);
             let key = &mut keys[group as usize];
             if now.system.saturating_sub(key.seen) >= forget_after {
-                renew(key, forgotten_ids);
+                renew(key, || forgotten.next_id(groups.hash(group)));
             }
             key.seen = now.system;
             let due_before = key.due;
@@ -77,14 +77,13 @@ impl Machine {
 
 /// A key is new, or has had no rows for long: in the latter case it is forgotten, unless it has windows or rows that wait.
 #[cold]
-fn renew(key: &mut Key, forgotten_ids: &mut i64) {
+fn renew(key: &mut Key, next_id: impl Fn() -> i64) {
     if key.due == i64::MAX {
-        *forgotten_ids = (*forgotten_ids).max(key.next_id);
-        key.renew(*forgotten_ids);
+        key.renew(key.next_id.max(next_id()));
     }
 }
 
-/// Releases the rows of a key that a watermark has reached.
+/// Releases the rows of a key that a watermark has reached, and tells whether there were any.
 pub(super) fn release(
     queue: &mut Queue,
     key: &mut Key,
@@ -93,10 +92,13 @@ pub(super) fn release(
     windower: Windower,
     slots: &mut Slots,
     entries: &mut Entries,
-) {
+) -> bool {
+    let mut are_some = false;
     while let Some(row) = queue.pop(group, watermark) {
         windower.enter(key, row.arrival(group), slots, entries, |_| {});
+        are_some = true;
     }
+    are_some
 }
 
 impl Released {

@@ -1,10 +1,11 @@
 //! What happens to the rows of a window: the part that tells one window operator from another.
 
+use crate::catalog::operator::Keeps;
 use crate::data::time::Instant;
 use crate::dataflow::build::BuildCx;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::user_fn::RowError;
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, RecordBatch};
 
 /// What a call gave.
 #[derive(Debug, Default)]
@@ -52,6 +53,18 @@ pub(in super::super) trait WindowLogic: 'static {
     /// # Errors
     /// As for `on_rows`.
     fn close(&mut self, slots: &[u32], now: Instant) -> Result<Given, LogicError>;
+
+    /// The encoded states of some windows, which stay as they are; null for those that have none.
+    ///
+    /// # Errors
+    /// As for `on_rows`.
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError>;
+
+    /// Sets the states of windows that have no row yet to what `save` gave, also in an execution before.
+    ///
+    /// # Errors
+    /// As for `on_rows`; or a state cannot be read.
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError>;
 }
 
 /// Makes the logic of each worker.
@@ -61,4 +74,9 @@ pub(in super::super) trait LogicFactory: Send + Sync + 'static {
     /// # Errors
     /// A plugin's function cannot be had.
     fn build(&self, cx: &BuildCx<'_>) -> Result<Box<dyn WindowLogic>, LogicError>;
+
+    /// Says of what is kept of the step whose the states are that the logic saves: a plugin's, or else the operator's.
+    fn keeps(&self, keeps: Keeps) -> Keeps {
+        keeps
+    }
 }

@@ -10,6 +10,7 @@
 //! by what step 4 has done before, and step 3 keeps the order of what happens to a window ([`super::entries`]).
 
 mod calls;
+mod keep;
 
 use super::super::alarms::Alarms;
 use super::super::event_time::moment;
@@ -18,6 +19,7 @@ use super::args::{Late, Rules};
 use super::clock::{Clock, Moment, Untimed};
 use super::early::EarlyResults;
 use super::entries::Entries;
+use super::forgotten::Forgotten;
 use super::intake::{due_of, release};
 use super::keys::Key;
 use super::logic::WindowLogic;
@@ -26,11 +28,14 @@ use super::queue::Queue;
 use super::slots::Slots;
 use super::stream::{Timing, unstamp};
 use crate::data::batch::{Batch, Mark};
+use crate::data::key::Keys;
 use crate::data::time::Instant;
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::IdleClock;
-use crate::dataflow::keyed::Keyed;
+use crate::dataflow::keyed::{self, Keyed};
+use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
@@ -46,7 +51,7 @@ pub(super) struct Machine {
     logic: Box<dyn WindowLogic>,
     pub(super) times: Timing,
     idle: Arc<IdleClock>,
-    groups: Groups,
+    pub(super) groups: Groups,
     /// By group.
     pub(super) keys: Vec<Key>,
     pub(super) slots: Slots,
@@ -61,8 +66,7 @@ pub(super) struct Machine {
     pub(super) due: Vec<u32>,
     /// The system time, which never goes back here.
     now: Instant,
-    /// The least id that no session of a forgotten key has.
-    pub(super) forgotten_ids: i64,
+    pub(super) forgotten: Forgotten,
     /// When keys are looked through for those to forget.
     sweep_at: Option<i64>,
     pub(super) scratch: Scratch,
@@ -109,7 +113,7 @@ impl Machine {
             touched: Vec::new(),
             due: Vec::new(),
             now: Instant(i64::MIN),
-            forgotten_ids: 0,
+            forgotten: Forgotten::default(),
             sweep_at: None,
             scratch: Scratch::default(),
         }
@@ -136,6 +140,18 @@ impl Machine {
         moment(self.rules.clock, self.now, &self.idle)
     }
 
+    /// Makes room for keys that are new.
+    fn make_room(&mut self) {
+        self.keys.resize(self.groups.capacity(), Key::NEW);
+        self.alarms.resize(self.groups.capacity());
+        if let Some(queue) = &mut self.queue {
+            queue.resize(self.groups.capacity());
+        }
+        if self.sweep_at.is_none() && self.groups.len() > 0 {
+            self.sweep_at = Some(self.next_sweep());
+        }
+    }
+
     /// Closes those windows of the keys in `due` that have come to their ends by now, or all, at the end of time.
     fn settle(&mut self, now: Option<Moment>, out: &mut Emit<'_>) -> Result<(), LogicError> {
         let Rules { clock, windower, .. } = self.rules;
@@ -145,11 +161,15 @@ impl Machine {
             let key = &mut self.keys[group as usize];
             key.is_due = false;
             let watermark = now.map_or(i64::MAX, |now| clock.watermark(key.clock, now));
+            let before = key.first;
             // In the order of their ends, which is the one in which they close wherever batches are cut.
             while let Some(slot) = key.close_first(&self.slots, windower, watermark) {
                 closing.push(slot);
             }
             key.due = due_of(key, group, &self.slots, windower, self.queue.as_ref());
+            if key.first != before {
+                self.groups.touch(&[group]);
+            }
             if closing.len() >= OUTPUT_ROWS {
                 self.close(&closing, out)?;
                 closing.clear();
@@ -200,7 +220,9 @@ impl Machine {
             for &group in &self.due {
                 let key = &mut self.keys[group as usize];
                 let watermark = clock.watermark(key.clock, now);
-                release(queue, key, group, watermark, windower, &mut self.slots, &mut self.entries);
+                if release(queue, key, group, watermark, windower, &mut self.slots, &mut self.entries) {
+                    self.groups.touch(&[group]);
+                }
             }
             self.run_released(out)?;
         }
@@ -217,7 +239,7 @@ impl Machine {
         for (group, key) in (0..).zip(&mut self.keys) {
             let is_old = key.seen > i64::MIN && now.saturating_sub(key.seen) >= self.rules.forget_after;
             if is_old && key.due == i64::MAX {
-                self.forgotten_ids = self.forgotten_ids.max(key.next_id);
+                self.forgotten.forget(self.groups.hash(group), self.groups.key(group), key.next_id);
                 *key = Key::NEW;
                 self.alarms.clear(group);
                 forgotten.push(group);
@@ -251,15 +273,8 @@ impl Keyed for Machine {
                 }
             },
         };
-        self.keys.resize(self.groups.capacity(), Key::NEW);
-        self.alarms.resize(self.groups.capacity());
-        if self.sweep_at.is_none() {
-            self.sweep_at = Some(self.next_sweep());
-        }
-        let held = self.queue.as_mut().map(|queue| {
-            queue.resize(self.groups.capacity());
-            queue.hold(input, &batch)
-        });
+        self.make_room();
+        let held = self.queue.as_mut().map(|queue| queue.hold(input, &batch));
         self.take_in(u32::try_from(input).expect("a step has few inputs"), held, batch.selection(), now);
         self.give_unfit(input, &batch, &untimed, out)?;
         match held {
@@ -342,6 +357,20 @@ impl Keyed for Machine {
         }
         self.run_released(out)?;
         self.settle(None, out)
+    }
+
+    fn keep(&mut self) -> keyed::Kept {
+        self.groups.track();
+        self.forgotten.track();
+        keyed::Kept::Keys
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        self.load(keys, states, now)
+    }
+
+    fn snapshot(&mut self, now: Instant) -> Result<Option<Changes>, LogicError> {
+        self.save(now)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows that wait for the watermark, so that they enter their windows by their times.
 
-use super::super::rows::{RowRef, Rows};
+use super::super::rows::{RowRef, Rows, SavedRows};
 use crate::data::batch::Batch;
 use crate::dataflow::error::LogicError;
 use arrow::datatypes::SchemaRef;
@@ -57,6 +57,22 @@ impl Ord for Waiting {
     }
 }
 
+/// A row that waits, as it is kept from one execution to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub time: i64,
+    pub input: u32,
+    pub row: RowRef,
+}
+
+/// A row that is about to wait again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Back {
+    pub key: u32,
+    pub time: i64,
+    pub count: u64,
+}
+
 /// A row that has been released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Released {
@@ -74,6 +90,44 @@ impl Queue {
         Queue { waiting, keys, is_listed, count: 0, rows, released: vec![Vec::new(); schemas.len()] }
     }
 
+    /// The rows of a key that wait, in the order in which they will be released, into `kept`, which is cleared.
+    pub fn waiting(&self, key: u32, kept: &mut Vec<Kept>) {
+        kept.clear();
+        let waiting = &self.waiting[key as usize];
+        if waiting.is_empty() {
+            return;
+        }
+        let mut ranked: Vec<Waiting> = waiting.iter().map(|Reverse(waiting)| *waiting).collect();
+        ranked.sort_unstable();
+        kept.extend(ranked.into_iter().map(|Waiting { time, input, row, .. }| Kept { time, input, row }));
+    }
+
+    /// Encodes rows of an input that wait.
+    ///
+    /// # Errors
+    /// They have columns of a type that cannot be encoded.
+    pub fn save(&self, input: usize, rows: &[RowRef]) -> Result<SavedRows, LogicError> {
+        self.rows[input].save(rows)
+    }
+
+    /// A number for a row that comes to wait: greater than those of all before.
+    pub fn next_count(&mut self) -> u64 {
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// Rows of an input, which were encoded, wait again, as `back` describes.
+    ///
+    /// # Errors
+    /// They are no rows of the input.
+    pub fn put_back(&mut self, input: usize, rows: &[&[u8]], back: &[Back]) -> Result<(), LogicError> {
+        for (row, &Back { key, time, count }) in self.rows[input].load(rows)?.into_iter().zip(back) {
+            let input = u32::try_from(input).expect("a step has few inputs");
+            self.push(key, Waiting { time, count, input, row });
+        }
+        Ok(())
+    }
+
     /// Makes room for keys below `count`.
     pub fn resize(&mut self, count: usize) {
         self.waiting.resize_with(count, BinaryHeap::new);
@@ -88,8 +142,12 @@ impl Queue {
     /// A row of a held batch waits.
     pub fn wait(&mut self, key: u32, time: i64, input: u32, held: u32, row: u32) {
         let row = self.rows[input as usize].keep(held, row);
-        self.waiting[key as usize].push(Reverse(Waiting { time, count: self.count, input, row }));
-        self.count += 1;
+        let count = self.next_count();
+        self.push(key, Waiting { time, count, input, row });
+    }
+
+    fn push(&mut self, key: u32, waiting: Waiting) {
+        self.waiting[key as usize].push(Reverse(waiting));
         if !std::mem::replace(&mut self.is_listed[key as usize], true) {
             self.keys.push(key);
         }

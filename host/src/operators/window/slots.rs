@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub(super) const NONE: u32 = u32::MAX;
 
 /// A window that is open. Those of a key are a list in the order in which they will close.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Window {
     pub key: u32,
     /// The window of the key that closes next after this.
@@ -53,9 +53,32 @@ impl Slots {
     /// Opens a window; the caller puts it into its key's list, before `next`.
     pub fn open(&mut self, key: u32, id: i64, open: i64, close: i64, next: u32) -> u32 {
         let window = Window { key, next, id, open, close, opened: self.opened, stage: 0, hollow: true, dirty: false };
+        let slot = self.put(window);
+        self.fresh.push(slot);
+        slot
+    }
+
+    /// How many windows have been opened: what opens from now on does so later than this tells.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Opens a window that an execution before had open, and that other sessions had become part of, with the ids
+    /// `merged`.
+    pub fn reopen(&mut self, window: Window, merged: Vec<i64>) -> u32 {
+        // Those that open from now on opened later.
+        self.opened = self.opened.max(window.opened);
+        let slot = self.put(window);
+        if !merged.is_empty() {
+            self.merged.insert(slot, merged);
+        }
+        slot
+    }
+
+    fn put(&mut self, window: Window) -> u32 {
         self.opened += 1;
-        self.hollow += 1;
-        let slot = match self.free.pop() {
+        self.hollow += usize::from(window.hollow);
+        match self.free.pop() {
             Some(slot) => {
                 self.all[slot as usize] = window;
                 slot
@@ -64,9 +87,7 @@ impl Slots {
                 self.all.push(window);
                 u32::try_from(self.all.len() - 1).ok().filter(|&slot| slot != NONE).expect("fewer than 2^32 windows")
             }
-        };
-        self.fresh.push(slot);
-        slot
+        }
     }
 
     /// Notes the outcome of a call with rows: windows that were handed a row that did not fail are not hollow.
@@ -123,6 +144,11 @@ impl Slots {
             self.merged.remove(&slot);
         }
         self.free.push(slot);
+    }
+
+    /// The ids of the sessions that became part of a window.
+    pub fn merged(&self, slot: u32) -> &[i64] {
+        if self.merged.is_empty() { &[] } else { self.merged.get(&slot).map_or(&[], Vec::as_slice) }
     }
 
     /// The ids of the sessions that became part of a window that ends, in ascending order.

@@ -6,7 +6,7 @@ use super::machine::Machine;
 use super::outputs::Outputs;
 use super::stream::{OpenPartitions, Stamping, StreamClock, Timing, stamped_schema};
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, StreamType};
+use crate::catalog::operator::{Checked, Keeps, StreamType};
 use crate::data::schema::{Type, schema_of};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
@@ -38,9 +38,10 @@ impl Windowing {
         let ty = |schema: &SchemaRef| StreamType { schema: schema.clone(), key: Some(self.key.clone()) };
         let ports = [("down", ty(&down)), ("late", ty(&late)), ("meta", ty(&META))];
         let notes = self.notes.clone();
+        let keeps = Keeps { has_names: self.per_stream, ..logic.keeps(Keeps::new().ignoring(self.ignores)) };
         let step = WindowStep { windowing: self, down, late, logic: Box::new(logic) };
         let checked = ports.into_iter().fold(Checked::new(step), |checked, (name, ty)| checked.port(name, ty));
-        Ok(notes.into_iter().fold(checked, Checked::note))
+        Ok(notes.into_iter().fold(checked.keeps(keeps), Checked::note))
     }
 
     /// The logic's columns, and those of `with`.

@@ -10,15 +10,18 @@
 //! through the flow; one of which nothing has come is passed over while the input is idle.
 
 use super::super::event_time::{moment, timed};
+use super::super::states::Reader;
 use super::clock::{Clock, KeyClock, Moment, Stamper};
 use crate::data::batch::{Batch, Mark};
+use crate::data::key::Keys;
 use crate::data::time::Instant;
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::IdleClock;
-use crate::dataflow::keyed::Keyed;
+use crate::dataflow::keyed::{Kept, Keyed};
 use crate::dataflow::partitions::name_of;
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,6 +46,8 @@ pub(super) struct StreamClock {
     open: Option<OpenPartitions>,
     /// Partitions that nobody waits for: rows of theirs have come, or the input was idle before any did.
     known: BTreeSet<Arc<str>>,
+    /// The parts that stood for others of an execution before, until those had rows in this one ([`resumed`]).
+    replaced: BTreeSet<Arc<str>>,
 }
 
 impl StreamClock {
@@ -53,6 +58,15 @@ impl StreamClock {
 
     /// Takes in how far a part is.
     pub fn take(&mut self, clock: Clock, mark: &Mark, now: Moment) {
+        let (worker, resumed) = mark.part.split_at(mark.part.find('/').unwrap_or(mark.part.len()));
+        if worker.is_empty() {
+            if mark.watermark.is_some() && self.replaced.contains(resumed) {
+                return;
+            }
+        } else if !resumed.is_empty() && !self.replaced.contains(resumed) {
+            self.parts.remove(resumed);
+            self.replaced.insert(resumed.into());
+        }
         match mark.watermark {
             Some(watermark) => {
                 self.known.insert(partition_of(&mark.part).into());
@@ -62,6 +76,11 @@ impl StreamClock {
             None => drop(self.parts.remove(&mark.part)),
         }
         self.look(clock, now);
+    }
+
+    /// Sees to it that the watermark is where it was in an execution before.
+    pub fn raise(&mut self, watermark: i64, now: Moment) {
+        self.least.get_or_insert(KeyClock::NEW).raise(watermark, now);
     }
 
     /// No longer waits for partitions of which nothing has come: the input is idle.
@@ -96,6 +115,12 @@ impl StreamClock {
     pub fn clock(&self) -> KeyClock {
         self.least.unwrap_or(KeyClock::NEW)
     }
+}
+
+/// The part that stands for those of a partition in an execution before, until they have rows in this one. It is named
+/// as they are, without a worker: any may come to read the partition.
+fn resumed(input: &str, partition: &str) -> String {
+    if partition.is_empty() { format!("/{input}") } else { format!("/{input}/{partition}") }
 }
 
 /// The name of the partition that a part is of, in a part `worker/input/partition`; empty if it is of none.
@@ -150,6 +175,12 @@ pub(super) struct Stamping {
     /// Tells this worker and input from the others.
     place: String,
     parts: BTreeMap<Arc<str>, KeyClock>,
+    /// By the name of a partition, or "" for what is of none, the clock that it had in an execution before; as it is now.
+    resumed: BTreeMap<Box<str>, KeyClock>,
+    /// Since when that has not been told to the second half.
+    untold: Option<Instant>,
+    /// Parts whose clocks have moved and are to be kept; none if nothing is.
+    moved: Option<BTreeSet<Arc<str>>>,
     times: Vec<i64>,
 }
 
@@ -157,7 +188,22 @@ impl Stamping {
     /// Starts at a place, for rows of `schema`.
     pub fn new(clock: Clock, stamper: Stamper, schema: &SchemaRef, idle: Arc<IdleClock>, place: String) -> Self {
         let schema = stamped_schema(schema);
-        Stamping { clock, stamper, schema, idle, place, parts: BTreeMap::new(), times: Vec::new() }
+        let (parts, resumed, times) = Default::default();
+        Stamping { clock, stamper, schema, idle, place, parts, resumed, untold: None, moved: None, times }
+    }
+
+    fn input(&self) -> &str {
+        self.place.split_once('/').map_or("", |(_, input)| input)
+    }
+
+    /// Tells the second half how far partitions were in an execution before. All workers do, and all say the same.
+    fn tell(&mut self, now: Moment, out: &mut Emit<'_>) {
+        if self.untold.take().is_some() {
+            for (partition, &clock) in &self.resumed {
+                let watermark = Some(Instant(self.clock.watermark(clock, now)));
+                out.give(0, Batch::of_mark(Mark { part: resumed(self.input(), partition).into(), watermark }));
+            }
+        }
     }
 }
 
@@ -165,11 +211,13 @@ impl Keyed for Stamping {
     fn on_batch(&mut self, _input: usize, batch: Batch, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
         let batch = timed(&mut self.stamper, batch, &mut self.times, out)?.compact()?;
         let now = moment(self.clock, now, &self.idle);
+        self.tell(now, out);
         let part: Arc<str> = match batch.origin() {
             Some(origin) => format!("{}/{}", self.place, name_of(&origin.source, &origin.partition)).into(),
             None => self.place.as_str().into(),
         };
-        let state = self.parts.entry(part.clone()).or_insert(KeyClock::NEW);
+        let begin = || self.resumed.get(partition_of(&part)).copied().unwrap_or(KeyClock::NEW);
+        let state = self.parts.entry(part.clone()).or_insert_with(begin);
         let before = self.clock.watermark(*state, now);
         let clock = self.clock;
         let marks: Int64Array = self.times.iter().map(|&time| clock.observe(state, time, now)).collect();
@@ -179,16 +227,62 @@ impl Keyed for Stamping {
         let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
         out.give(0, batch.with_rows(rows));
         if after > before {
+            if let Some(moved) = &mut self.moved {
+                moved.insert(part.clone());
+            }
             out.give(0, Batch::of_mark(Mark { part, watermark: Some(Instant(after)) }));
         }
         Ok(())
     }
 
     fn on_eof(&mut self, _now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
-        for part in std::mem::take(&mut self.parts).into_keys() {
+        let resumed = self.resumed.keys().map(|partition| resumed(self.input(), partition).into());
+        for part in self.parts.keys().cloned().chain(resumed) {
             out.give(0, Batch::of_mark(Mark { part, watermark: None }));
         }
         Ok(())
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.untold
+    }
+
+    fn on_wake(&mut self, now: Instant, out: &mut Emit<'_>) -> Result<(), LogicError> {
+        let now = moment(self.clock, now, &self.idle);
+        self.tell(now, out);
+        Ok(())
+    }
+
+    fn keep(&mut self) -> Kept {
+        self.moved = Some(BTreeSet::new());
+        Kept::Names
+    }
+
+    fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
+        self.untold = Some(now);
+        let now = moment(self.clock, now, &self.idle);
+        for (part, state) in keys.values().iter().zip(states).filter_map(|(part, state)| part.zip(state)) {
+            let mut state = Reader(state);
+            let watermark = state.i64()?;
+            state.end()?;
+            // The other inputs of the step keep their parts under the same name. Where several workers had rows of a
+            // partition, the one that was furthest counts: what was late for it stays late.
+            if part.split('/').nth(1) == Some(self.input()) {
+                self.resumed.entry(partition_of(part).into()).or_insert(KeyClock::NEW).raise(watermark, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, now: Instant) -> Result<Option<Changes>, LogicError> {
+        let Some(moved) = self.moved.as_mut().map(std::mem::take).filter(|moved| !moved.is_empty()) else {
+            return Ok(None);
+        };
+        let now = moment(self.clock, now, &self.idle);
+        let states = moved.iter().map(|part| self.parts.get(part).map(|clock| clock.save(now).to_le_bytes()));
+        let values: BinaryArray = states.collect();
+        let keys = Keys::new(StringArray::from_iter_values(&moved));
+        Ok(Some(Changes { keys, values }))
     }
 }
 

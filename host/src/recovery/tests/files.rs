@@ -174,8 +174,7 @@ fn files_that_are_not_those_of_the_store_are_refused() {
     expect!["Damaged: recovery store, part-1.sqlite3: it is not an SQLite file"].assert_eq(&refusal(folder.path()));
 
     std::fs::write(path(1), "").unwrap();
-    expect!["Refused: recovery store, part-1.sqlite3: it is not a part of a recovery store"]
-        .assert_eq(&refusal(folder.path()));
+    expect!["Damaged: recovery store, part-1.sqlite3: it is empty"].assert_eq(&refusal(folder.path()));
 
     std::fs::write(path(1), &whole).unwrap();
     let set = |pragma: &str, value: i64| {

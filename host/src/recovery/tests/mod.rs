@@ -4,7 +4,10 @@ mod crashes;
 mod failures;
 mod files;
 mod flips;
+mod looks;
 mod refusals;
+mod savepoints;
+mod wrong_files;
 
 use super::block;
 use super::catalogue::{Execution, Layer, PositionRow, Role};

@@ -60,7 +60,9 @@ fn what_is_of_another_store_is_refused() {
     );
     check(
         |parts, _| parts[1].file = "part-7.sqlite3".to_owned(),
-        &expect!["Refused: recovery store, part-7.sqlite3: it was called part-1.sqlite3 before"],
+        &expect![[r#"
+            Refused: recovery store, part-7.sqlite3: it was called part-1.sqlite3 before
+            help: give each file the name that it had"#]],
     );
 }
 

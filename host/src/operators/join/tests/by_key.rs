@@ -1,6 +1,6 @@
 //! `join`.
 
-use super::super::super::testing::{Bench, emitted, show, table};
+use super::super::super::testing::{Bench, Input, check_crashes, emitted, keyed, show, table};
 use super::super::by_key::JoinByKey;
 use super::super::joiner::{EmitMode, Incomplete, Modes};
 use super::super::sides::{Shape, Sides};
@@ -309,4 +309,42 @@ fn a_column_that_is_called_as_the_key_of_another_side_is_not_lost() {
     let wanted =
         "step \"j\": \"scores\" is keyed by \"user\" and has another column \"id\", as the joined rows' key is called";
     assert_eq!(problems, [wanted]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn rows_that_wait_for_others_survive_crashes(
+        calls in prop::collection::vec(
+            (0_i64..8, 0..3_usize, prop::collection::vec((prop::char::range('a', 'c'), prop::option::of(0..9_i64)), 0..4)),
+            1..9,
+        ),
+        insert in prop::sample::select(INSERTS.to_vec()),
+        emit in prop::sample::select(EMITS.to_vec()),
+        ttl in prop::option::of(5_u64..20),
+    ) {
+        let mut now = 0;
+        let mut inputs: Vec<_> = calls.iter().map(|(gap, side, rows)| {
+            now += gap;
+            let rows: Vec<Row> = rows.iter().map(|&(key, value)| (*side, key, value)).collect();
+            (now, if rows.is_empty() { Input::Time } else { Input::Rows(*side, batch(&rows)) })
+        }).collect();
+        inputs.push((now, Input::End));
+        let ttl = ttl.filter(|_| emit != EmitMode::Final);
+        let (_, kept) = check_crashes(|| join(3, modes(insert, emit), ttl), &inputs);
+        prop_assert!(emit != EmitMode::Final || kept.last().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn rows_without_columns_beside_the_key_survive_crashes() {
+    let schema = table("k: string", &[]).schema();
+    let sides = Sides::new("k".into(), ["x", "y"].map(|name| (name.to_owned(), schema.clone())), Shape::Columns);
+    let modes = modes(Insert::Product, EmitMode::Running);
+    let join = || JoinByKey::new(modes, sides.layout(), None);
+    let inputs = [(0, ["a", "b", "a"]), (1, ["a", "c", "a"])];
+    let inputs = inputs.map(|(side, rows)| (0, Input::Rows(side, keyed("k: string", &rows))));
+    let (given, kept) = check_crashes(join, &inputs);
+    assert_eq!(given[1].iter().filter(|row| row.contains('a')).count(), 2 + 4);
+    assert_eq!(kept[1].len(), 3);
 }

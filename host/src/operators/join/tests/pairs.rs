@@ -1,6 +1,6 @@
 //! `interval_join`.
 
-use super::super::super::testing::{Bench, emitted_by_port, show, table};
+use super::super::super::testing::{Bench, Input, check_crashes, emitted_by_port, show, table};
 use super::super::super::window::{Clock, Stamp, Stamper};
 use super::super::interval::IntervalByKey;
 use super::super::pairs::{Pairs, Reach};
@@ -9,12 +9,13 @@ use crate::data::batch::Batch;
 use crate::data::key::Keys;
 use crate::data::schema::Type;
 use crate::data::time::Instant;
+use crate::dataflow::durable::Changes;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::idle::{IdleClock, IdlePart};
 use crate::dataflow::keyed::Keyed;
 use crate::dataflow::script::ScriptedClock;
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -342,4 +343,52 @@ fn what_cannot_be_paired_is_refused() {
         let problems = bench().problems(&flow(&arguments));
         assert_eq!(problems.first().map(String::as_str), Some(wanted), "{arguments}: {problems:?}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn rows_and_watermarks_of_both_sides_survive_crashes(
+        calls in prop::collection::vec(
+            (0_usize..2, prop::collection::vec((prop::char::range('a', 'c'), 0..40_i64), 0..5)),
+            1..9,
+        ),
+        reach in (0..10_i64, 0..10_i64),
+        waits in (0..15_i64, 0..15_i64),
+    ) {
+        let rules = Rules { before: reach.0, after: reach.1, waits: [waits.0, waits.1], advances: true };
+        let mut number = 0;
+        let mut inputs = Vec::new();
+        for (at, (side, rows)) in (0..).zip(&calls) {
+            let rows: Vec<(usize, Row)> =
+                (number..).zip(rows).map(|(number, &(key, time))| (number, (*side, key, time))).collect();
+            number += rows.len();
+            // Keys are forgotten after an hour.
+            let now = at * HOUR.as_micros() as i64 / 3;
+            inputs.push((now, if rows.is_empty() { Input::Time } else { Input::Rows(*side, batch(&rows)) }));
+        }
+        inputs.push((HOUR.as_micros() as i64 * 3, Input::End));
+        let (_, kept) = check_crashes(|| join(rules).logic, &inputs);
+        prop_assert!(kept.last().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn watermarks_that_idle_time_has_moved_do_not_go_back_over_a_restore() {
+    let rules = Rules { before: 10, after: 10, waits: [10, 10], advances: true };
+    let mut before = join(rules);
+    before.logic.keep();
+    before.take(&[(0, (0, 'a', 100)), (1, (0, 'b', 100))]);
+    before.take(&[(2, (1, 'a', 100))]);
+    assert_eq!(before.logic.snapshot(Instant(0)).unwrap().unwrap().keys.values().len(), 2);
+    // The watermarks of a are at 105; for no row of it is it too late.
+    assert_eq!(before.wake(15), [""; 0]);
+    assert_eq!(before.take(&[(3, (0, 'a', 104))]), ["late a: left 3"]);
+    let Changes { keys, values } = before.logic.snapshot(Instant(15)).unwrap().unwrap();
+    assert_eq!(keys.values().len(), 1);
+    let mut after = join(rules);
+    after.logic.restore(&keys, &values, Instant(0)).unwrap();
+    assert_eq!(after.take(&[(4, (0, 'a', 104))]), ["late a: left 4"]);
+    assert_eq!(after.logic.wake_at_idle(), Some(Instant(6)), "idle time begins anew");
+    assert_eq!(after.take(&[(5, (1, 'a', 105))]), ["a: l=0, r=5"]);
 }

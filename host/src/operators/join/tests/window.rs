@@ -52,6 +52,19 @@ fn a_window_gives_its_rows_when_its_mode_says() {
 }
 
 #[test]
+fn windows_that_were_saved_go_on_in_other_slots() {
+    let new = || logic(Insert::Product, EmitMode::Final, Incomplete::Null);
+    let mut before = new();
+    enter(&mut before, 0, &[(2, "1"), (0, "3"), (2, "2")]);
+    enter(&mut before, 1, &[(2, "4")]);
+    let saved = before.save(&[0, 2, 5]).unwrap();
+    let mut after = new();
+    after.load(&[4, 1, 0], &saved).unwrap();
+    assert_eq!(enter(&mut after, 1, &[(4, "5")]), [""; 0]);
+    assert_eq!(rows(after.close(&[1, 4, 0], NOW).unwrap()), ["1: x=1, y=4", "1: x=2, y=4", "4: x=3, y=5"]);
+}
+
+#[test]
 fn a_window_can_be_complete_several_times() {
     let mut logic = logic(Insert::First, EmitMode::Complete, Incomplete::Null);
     assert_eq!(enter(&mut logic, 0, &[(0, "1"), (0, "2")]), [""; 0]);

@@ -1,12 +1,12 @@
 //! Tests of the logic without a driver: the time is what the test says.
 
-use super::super::super::testing::{Calls, given, show, table};
+use super::super::super::testing::{Calls, check_crashes, given, in_turn, show, table};
 use super::*;
 use crate::data::batch::Origin;
 use crate::data::key::Keys;
 use crate::dataflow::emit::OnError;
 use crate::dataflow::error::Domain;
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray, StringArray};
 use proptest::prelude::*;
 
 /// Emits the sum so far. 0 discards, and a negative number fails.
@@ -270,5 +270,96 @@ proptest! {
             out
         };
         prop_assert_eq!(run(cuts.into_iter()), run(Vec::new().into_iter()));
+    }
+}
+
+#[test]
+fn states_with_nothing_beside_them_are_kept_as_the_function_encodes_them() {
+    let mut logic = logic_of(&SUM, Shape::Map, None);
+    assert_eq!(logic.keep(), Kept::Keys);
+    // More than are asked for at once.
+    let rows: Vec<String> = (1..=20_000).map(|n| format!("{n},k{n}")).collect();
+    take(&mut logic, batch(&rows.iter().map(String::as_str).collect::<Vec<_>>()), 0);
+    let Changes { keys, values } = logic.snapshot(Instant(0)).unwrap().unwrap();
+    assert_eq!((keys.values().len(), values.len()), (20_000, 20_000));
+    for at in [0, 8191, 8192, 19_999] {
+        assert_eq!(
+            (keys.values().value(at), values.value(at)),
+            (&*format!("k{}", at + 1), &(at as i64 + 1).to_le_bytes()[..])
+        );
+    }
+    assert!(logic.snapshot(Instant(0)).unwrap().is_none());
+    take(&mut logic, batch(&["0,k7", "5,k9", "0,k9"]), 0);
+    let Changes { keys, values } = logic.snapshot(Instant(0)).unwrap().unwrap();
+    assert_eq!((keys.values(), values.null_count()), (&StringArray::from(vec!["k7", "k9"]), 2));
+}
+
+#[test]
+fn after_a_restore_keys_wait_for_the_times_that_they_say_and_past_ones_come_at_once() {
+    let mut before = logic_of(&alarmed(), Shape::Free, None);
+    before.keep();
+    take(&mut before, batch(&["30,a", "50,b", "13,c", "0,d"]), 0);
+    let letter = r#"key "c": unlucky (null:null) {"k":"c"}"#;
+    assert_eq!(wake(&mut before, 20), [letter]);
+    let Changes { keys, values } = before.snapshot(Instant(20)).unwrap().unwrap();
+    let mut after = logic_of(&alarmed(), Shape::Free, None);
+    after.restore(&keys, &values, Instant(40)).unwrap();
+    assert_eq!(after.wake_at(), Some(Instant(30)));
+    assert_eq!(wake(&mut after, 40), ["a: 30", "a: 40"], "c sleeps until its next row");
+    assert_eq!(after.wake_at(), Some(Instant(50)));
+}
+
+#[test]
+fn after_the_end_keys_wait_for_what_they_say_in_the_next_execution() {
+    let calls = Calls {
+        on_eof: |state, (), _| {
+            *state = Some(70);
+            Ok(Vec::new())
+        },
+        ..alarmed()
+    };
+    let mut before = logic_of(&calls, Shape::Free, None);
+    before.keep();
+    take(&mut before, batch(&["0,a"]), 0);
+    end(&mut before, 0);
+    let Changes { keys, values } = before.snapshot(Instant(20)).unwrap().unwrap();
+    let mut after = logic_of(&calls, Shape::Free, None);
+    after.restore(&keys, &values, Instant(40)).unwrap();
+    assert_eq!(after.wake_at(), Some(Instant(70)));
+}
+
+#[test]
+fn a_ttl_may_come_and_go_over_a_restore() {
+    for (before, after, wanted) in [(None, Some(10), Some(110)), (Some(10), None, None), (Some(10), Some(50), Some(10))]
+    {
+        let mut old = logic_of(&SUM, Shape::Free, before);
+        old.keep();
+        take(&mut old, batch(&["1,a"]), 0);
+        let Changes { keys, values } = old.snapshot(Instant(0)).unwrap().unwrap();
+        let mut new = logic_of(&SUM, Shape::Free, after);
+        new.restore(&keys, &values, Instant(100)).unwrap();
+        assert_eq!(new.wake_at(), wanted.map(Instant));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn states_times_and_what_comes_out_survive_crashes(
+        batches in prop::collection::vec((0_i64..12, prop::collection::vec((-1_i64..25, "[abcd]"), 0..5)), 1..8),
+        ttl in prop::option::of(5_u64..20),
+        is_woken in any::<bool>(),
+        shape in prop::sample::select(vec![Shape::Free, Shape::Map, Shape::FlatMap]),
+    ) {
+        let calls = match (is_woken, shape) {
+            (true, Shape::Free) => alarmed(),
+            _ => woken_at_state(),
+        };
+        let rows = |rows: &[(i64, String)]| {
+            let rows: Vec<String> = rows.iter().map(|(n, key)| format!("{n},{key}")).collect();
+            batch(&rows.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let inputs = in_turn(batches.iter().map(|(gap, of)| (*gap, rows(of))).collect());
+        check_crashes(|| logic_of(&calls, shape, ttl), &inputs);
     }
 }

@@ -146,6 +146,8 @@ impl Machine {
             return Ok(());
         };
         for slots in early.take(&mut self.slots).chunks(OUTPUT_ROWS) {
+            let keys: Vec<u32> = slots.iter().map(|&slot| self.slots.get(slot).key).collect();
+            self.groups.touch(&keys);
             let given = self.logic.early(slots, self.now)?;
             self.give(given.rows, true, out)?;
             self.fail(slots, &given.errors, out)?;

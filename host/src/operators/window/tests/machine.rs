@@ -1,7 +1,6 @@
 //! The machine, by example.
 
 use super::*;
-use std::time::Duration;
 
 const TUMBLING: Windower = Windower::Aligned { length: 10, every: 10, align_to: 0 };
 

@@ -1,7 +1,10 @@
 //! Windows without timely: a machine whose logic joins texts, so that the order of rows shows.
 
+mod crashes;
 mod machine;
 mod model;
+mod resume;
+mod stream;
 
 use super::args::{Late, Rules, With};
 use super::clock::{Clock, Stamp};
@@ -22,10 +25,11 @@ use crate::dataflow::keyed::Keyed;
 use crate::dataflow::script::ScriptedClock;
 use crate::dataflow::user_fn::RowError;
 use crate::operators::testing::{show, table};
-use arrow::array::{Array, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, AsArray, BinaryArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 const INPUT: &str = "t: timestamp, v: string";
 
@@ -73,6 +77,15 @@ struct Bench {
 
 impl Bench {
     fn new(rules: Rules, inputs: usize) -> Bench {
+        let stamp = || Stamp::of_column(0, "t", &Type::Timestamp).unwrap().build_column();
+        let stampers = match rules.clock {
+            Clock::System => Vec::new(),
+            Clock::Event { .. } => (0..inputs).map(|_| stamp()).collect(),
+        };
+        Bench::of(rules, inputs, Timing::Read(stampers))
+    }
+
+    fn of(rules: Rules, inputs: usize, times: Timing) -> Bench {
         let clock = Arc::new(ScriptedClock::new(Instant(0)));
         let idle = Arc::new(IdleClock::new(clock.clone()));
         let part = idle.part();
@@ -88,13 +101,8 @@ impl Bench {
             inputs: inputs.len(),
             key: "k".into(),
         };
-        let stamp = || Stamp::of_column(0, "t", &Type::Timestamp).unwrap().build_column();
-        let stampers = match rules.clock {
-            Clock::System => Vec::new(),
-            Clock::Event { .. } => inputs.iter().map(|_| stamp()).collect(),
-        };
         let logic = Box::new(Concat(BTreeMap::new()));
-        let machine = Machine::new(rules, outputs, &inputs, Timing::Read(stampers), logic, idle);
+        let machine = Machine::new(rules, outputs, &inputs, times, logic, idle);
         Bench { machine, clock, part, out: Out::default() }
     }
 
@@ -281,6 +289,20 @@ impl WindowLogic for Concat {
             self.0.remove(slot).unwrap();
         }
         given
+    }
+
+    fn save(&mut self, slots: &[u32]) -> Result<BinaryArray, LogicError> {
+        assert!(!slots.is_empty());
+        // A window without text has no state, as that of a function which has discarded it.
+        Ok(slots.iter().map(|slot| Some(&self.0[slot]).filter(|text| !text.is_empty())).collect())
+    }
+
+    fn load(&mut self, slots: &[u32], states: &BinaryArray) -> Result<(), LogicError> {
+        for (&slot, state) in slots.iter().zip(states) {
+            let text = String::from_utf8(state.unwrap_or_default().to_vec()).unwrap();
+            assert!(self.0.insert(slot, text).is_none());
+        }
+        Ok(())
     }
 }
 

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 /// What happens to a machine.
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Row { input: usize, key: &'static str, time: i64, text: String },
     Idle(i64),
 }
 
 /// The specification, straight: every row is a batch of its own.
-struct Model {
+pub(super) struct Model {
     rules: Rules,
     keys: BTreeMap<&'static str, ModelKey>,
     out: Out,
@@ -26,6 +26,9 @@ struct ModelKey {
     /// In the order in which they opened.
     windows: Vec<ModelWindow>,
     next_id: i64,
+    /// Whether something happened to it since the last epoch, and the watermark that was kept of it.
+    has_changed: bool,
+    kept: Option<i64>,
 }
 
 struct ModelWindow {
@@ -38,24 +41,44 @@ struct ModelWindow {
 }
 
 impl Model {
-    fn new(rules: Rules) -> Model {
+    pub fn new(rules: Rules) -> Model {
         Model { rules, keys: BTreeMap::new(), out: Out::default() }
     }
 
     fn run(mut self, events: &[Event]) -> Out {
-        for event in events {
-            match event {
-                Event::Row { input, key, time, text } => self.row(key, *time, &mark(*input == 1, text)),
-                Event::Idle(time) => {
-                    let keys: Vec<&str> = self.keys.keys().copied().collect();
-                    for key in keys {
-                        let state = self.keys.get_mut(key).unwrap();
-                        state.watermark = state.watermark.map(|watermark| watermark + time);
-                        self.advance(key, self.keys[key].watermark);
-                    }
+        events.iter().for_each(|event| self.take(event));
+        self.end()
+    }
+
+    pub fn take(&mut self, event: &Event) {
+        match event {
+            Event::Row { input, key, time, text } => self.row(key, *time, &mark(*input == 1, text)),
+            Event::Idle(time) => {
+                let keys: Vec<&str> = self.keys.keys().copied().collect();
+                for key in keys {
+                    let state = self.keys.get_mut(key).unwrap();
+                    state.watermark = state.watermark.map(|watermark| watermark + time);
+                    self.advance(key, self.keys[key].watermark);
                 }
             }
         }
+    }
+
+    /// An epoch ends.
+    pub fn epoch(&mut self) {
+        for key in self.keys.values_mut() {
+            if std::mem::take(&mut key.has_changed) {
+                key.kept = key.watermark;
+            }
+        }
+    }
+
+    /// A crash behind the end of an epoch: idle time that passed without anything happening to a key is not kept.
+    pub fn crash(&mut self) {
+        self.keys.values_mut().for_each(|key| key.watermark = key.kept);
+    }
+
+    pub fn end(mut self) -> Out {
         let keys: Vec<&str> = self.keys.keys().copied().collect();
         for key in keys {
             self.advance(key, Some(i64::MAX));
@@ -68,6 +91,7 @@ impl Model {
         let state = self.keys.entry(key).or_default();
         let watermark = state.watermark.map_or(time - wait, |watermark| watermark.max(time - wait));
         state.watermark = Some(watermark);
+        state.has_changed = true;
         if time >= watermark {
             if self.rules.ordered {
                 state.waiting.push((time, text.to_owned()));
@@ -165,6 +189,7 @@ impl Model {
         state.waiting = waiting;
         let due: &mut Vec<(i64, String)> = &mut due;
         due.sort_by_key(|row| row.0);
+        state.has_changed |= !due.is_empty();
         for (time, text) in due {
             self.enter(key, *time, text, None);
         }
@@ -175,6 +200,7 @@ impl Model {
         };
         let (mut closed, open): (Vec<_>, Vec<_>) = std::mem::take(&mut state.windows).into_iter().partition(is_closed);
         state.windows = open;
+        state.has_changed |= !closed.is_empty();
         closed.sort_by_key(|window| window.close);
         for window in closed.into_iter().filter(|window| window.has_row) {
             let ModelWindow { id, open, close, text, merged, .. } = window;
@@ -241,7 +267,7 @@ fn windower() -> impl Strategy<Value = Windower> {
     ]
 }
 
-fn rules_of_all_kinds() -> impl Strategy<Value = Rules> {
+pub(super) fn rules_of_all_kinds() -> impl Strategy<Value = Rules> {
     let late = prop_oneof![Just(Late::Watermark), Just(Late::Window)];
     (windower(), 0_i64..40, any::<bool>(), late).prop_map(|(windower, wait, ordered, late)| Rules {
         ordered,
@@ -251,7 +277,7 @@ fn rules_of_all_kinds() -> impl Strategy<Value = Rules> {
 }
 
 /// Rows whose times go up and down while they grow, and some stretches of idle time.
-fn events(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
+pub(super) fn events(inputs: usize) -> impl Strategy<Value = Vec<Event>> {
     let step = prop_oneof![
         12 => (0..inputs, prop::sample::select(vec!["a", "b", "c"]), -25_i64..30, 0_u8..27).prop_map(Some),
         1 => Just(None),

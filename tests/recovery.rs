@@ -1,0 +1,231 @@
+//! Flows that are kept in a recovery store, stopped, changed and run again: by the program as people call it.
+
+use crate::support::process::{signal, wait_until};
+use crate::support::{Done, copy_folder, temp_dir, wxhost};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Running sums of `in.jsonl` into `out.jsonl`.
+const SUMS: &str = r#"
+flow = "sums"
+
+[[step]]
+name = "in"
+op = "input"
+source = { file = "in.jsonl", chunk = "64KiB", schema = { k = "string", n = "int64" } }
+
+[[step]]
+name = "key"
+op = "key_on"
+key = "k"
+
+[[step]]
+name = "sums"
+op = "aggregate_running"
+aggregate = { sum = "sum(n)" }
+
+[[step]]
+name = "out"
+op = "output"
+sink = { file = "out.jsonl" }
+"#;
+
+/// A folder with a flow and its input.
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(flow: &str) -> Case {
+        let case = Case { dir: temp_dir() };
+        case.write("flow.toml", flow);
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn run(&self, arguments: &str) -> Done {
+        self.wxhost(arguments).run()
+    }
+
+    fn wxhost(&self, arguments: &str) -> crate::support::Wxhost {
+        let flow = "run flow.toml --no-progress --summary=never";
+        wxhost(flow).args(arguments).dir(self.dir.path())
+    }
+}
+
+/// Lines `{"k":…,"n":…}`.
+fn rows(rows: &[(&str, i64)]) -> String {
+    rows.iter().fold(String::new(), |mut text, (k, n)| {
+        let _ = writeln!(text, r#"{{"k":"{k}","n":{n}}}"#);
+        text
+    })
+}
+
+fn append(path: &Path, text: &str) {
+    let before = std::fs::read_to_string(path).unwrap();
+    std::fs::write(path, before + text).unwrap();
+}
+
+#[test]
+fn a_finished_flow_goes_on_with_more_input_and_any_number_of_workers() {
+    let case = Case::new(SUMS);
+    case.write("in.jsonl", &rows(&[("a", 1), ("b", 2), ("a", 3)]));
+    let first = "{\"k\":\"a\",\"n\":1,\"sum\":1}\n{\"k\":\"b\",\"n\":2,\"sum\":2}\n{\"k\":\"a\",\"n\":3,\"sum\":4}\n";
+    case.run("--recovery store").expect(0);
+    assert_eq!(case.read("out.jsonl"), first);
+    // Nothing new changes nothing.
+    case.run("--recovery store -w 3").expect(0);
+    assert_eq!(case.read("out.jsonl"), first);
+    append(&case.path("in.jsonl"), &rows(&[("b", 10)]));
+    case.run("--recovery store -w 3").expect(0);
+    let second = format!("{first}{}", "{\"k\":\"b\",\"n\":10,\"sum\":12}\n");
+    assert_eq!(case.read("out.jsonl"), second);
+    append(&case.path("in.jsonl"), &rows(&[("a", 100), ("c", 5)]));
+    case.run("--recovery store -w 2").expect(0);
+    let mut lines: Vec<String> = case.read("out.jsonl").lines().map(str::to_owned).collect();
+    let added = lines.split_off(second.lines().count());
+    assert_eq!(lines.join("\n") + "\n", second);
+    let mut added: Vec<&str> = added.iter().map(String::as_str).collect();
+    added.sort_unstable();
+    assert_eq!(added, [r#"{"k":"a","n":100,"sum":104}"#, r#"{"k":"c","n":5,"sum":5}"#]);
+    // No epoch began anew, and nothing is left of what was staged.
+    assert!(crate::support::files_below(case.dir.path()).iter().all(|file| !file.starts_with('.')));
+}
+
+#[test]
+fn flags_the_environment_and_the_flow_say_the_same_things() {
+    for how in ["flag", "environment", "flow"] {
+        let flow = format!(
+            "{SUMS}{}",
+            if how == "flow" { "\n[recovery]\ndir = \"store\"\nparts = 2\nepoch = \"50ms\"\n" } else { "" }
+        );
+        let case = Case::new(&flow);
+        case.write("in.jsonl", &rows(&[("a", 1)]));
+        let run = match how {
+            "flag" => case.wxhost("--recovery store --recovery-parts 2 --epoch 50ms"),
+            "environment" => case.wxhost("").env("WXHOST_RECOVERY", "store").env("WXHOST_RECOVERY_PARTS", "2"),
+            _ => case.wxhost(""),
+        };
+        run.run().expect(0);
+        let files: Vec<String> = crate::support::entries(&case.path("store"))
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .filter(|name| name.ends_with("sqlite3"))
+            .collect();
+        assert_eq!(files, ["part-0.sqlite3", "part-1.sqlite3"], "{how}");
+    }
+    let case = Case::new(SUMS);
+    case.write("in.jsonl", &rows(&[("a", 1)]));
+    case.run("").expect(0);
+    assert_eq!(
+        crate::support::files_below(case.dir.path()),
+        ["flow.toml", "in.jsonl", "out.jsonl"],
+        "without recovery"
+    );
+}
+
+#[test]
+fn a_stop_by_signal_loses_and_repeats_nothing() {
+    // Sums at the end: a stop that were taken for the end of the input would write them.
+    let flow = SUMS.replace("aggregate_running", "aggregate_final")
+        + r#"
+[[step]]
+name = "all"
+op = "output"
+from = "in"
+sink = { file = "all.jsonl" }
+"#;
+    let case = Case::new(&flow);
+    let mut input = String::new();
+    for row in 0..400_000 {
+        let _ = writeln!(input, r#"{{"k":"{}","n":{}}}"#, row % 10, row);
+    }
+    case.write("in.jsonl", &input);
+    for (stop, name) in ["TERM", "INT", "TERM"].into_iter().enumerate() {
+        let before = std::fs::metadata(case.path("all.jsonl")).map_or(0, |file| file.len());
+        let child = case.wxhost("--recovery store --epoch 20ms").args(&format!("-w {}", stop + 1)).start();
+        wait_until("rows to be committed", || {
+            std::fs::metadata(case.path("all.jsonl")).is_ok_and(|file| file.len() > before)
+        });
+        signal(&child, name);
+        Done::of(child.wait_with_output().unwrap()).expect(0);
+        assert!(case.read("all.jsonl").len() < input.len(), "it was stopped on the way");
+        assert_eq!(std::fs::read_to_string(case.path("out.jsonl")).unwrap_or_default(), "", "the input has not ended");
+    }
+    case.run("--recovery store").expect(0);
+    assert!(case.read("all.jsonl") == input, "rows were lost or repeated");
+    let sums: i64 = (0..400_000).filter(|row| row % 10 == 3).sum();
+    assert!(case.read("out.jsonl").contains(&format!(r#"{{"k":"3","sum":{sums}}}"#)), "{}", case.read("out.jsonl"));
+}
+
+#[test]
+fn what_cannot_be_gone_on_from_is_refused() {
+    let case = Case::new(SUMS);
+    case.write("in.jsonl", &rows(&[("a", 1), ("b", 2), ("a", 3)]));
+    case.run("--recovery store").expect(0);
+    copy_folder(&case.path("store"), &case.path("old"));
+    append(&case.path("in.jsonl"), &rows(&[("b", 10)]));
+    case.run("--recovery store").expect(0);
+    let refused = |code: i32, store: &str, wanted: &[&str]| {
+        let done = case.run(&format!("--recovery {store}")).expect(code);
+        for wanted in wanted {
+            assert!(done.stderr.contains(wanted), "{wanted:?} is not in {}", done.stderr);
+        }
+    };
+    // A store that is older than the output.
+    refused(78, "old", &["out.jsonl", "help:"]);
+    // Another flow.
+    case.write("flow.toml", &SUMS.replace("flow = \"sums\"", "flow = \"other\""));
+    refused(78, "store", &["it is of flow \"sums\", not of \"other\"", "give each flow a folder of its own"]);
+    case.write("flow.toml", SUMS);
+    // An input that was cut, and one that was replaced.
+    let input = case.read("in.jsonl");
+    case.write("in.jsonl", &rows(&[("a", 1)]));
+    refused(65, "store", &["in.jsonl", "help:"]);
+    case.write("in.jsonl", &input.replace("\"a\"", "\"x\""));
+    refused(65, "store", &["in.jsonl", "help:"]);
+    case.write("in.jsonl", &input);
+    // An output that was changed.
+    let output = case.read("out.jsonl");
+    case.write("out.jsonl", "");
+    refused(78, "store", &["out.jsonl", "help:"]);
+    case.write("out.jsonl", &output);
+    // A part that is missing, and one from another time.
+    std::fs::rename(case.path("store/part-3.sqlite3"), case.path("kept")).unwrap();
+    refused(78, "store", &["part-3.sqlite3: missing", "help:"]);
+    std::fs::rename(case.path("kept"), case.path("store/part-3.sqlite3")).unwrap();
+    case.run("--recovery store").expect(0);
+    assert_eq!(case.read("out.jsonl"), output);
+}
+
+#[test]
+fn two_executions_at_once_are_refused() {
+    let flow = SUMS.replace(
+        "file = \"in.jsonl\", chunk = \"64KiB\", schema = { k = \"string\", n = \"int64\" }",
+        "demo = \"random_metric\", metric = \"m\", interval = \"10ms\"",
+    );
+    let flow = flow.replace("key = \"k\"", "key = \"metric\"").replace("sum(n)", "sum(value)");
+    let case = Case::new(&flow);
+    let child = case.wxhost("--recovery store --epoch 20ms").start();
+    wait_until("rows to be committed", || case.path("out.jsonl").exists());
+    let done = case.run("--recovery store").expect(69);
+    assert!(done.stderr.contains("part-0.sqlite3") && done.stderr.contains("help:"), "{}", done.stderr);
+    signal(&child, "TERM");
+    Done::of(child.wait_with_output().unwrap()).expect(0);
+    let rows = case.read("out.jsonl").lines().count();
+    let child = case.wxhost("--recovery store --epoch 20ms").start();
+    wait_until("more rows", || case.read("out.jsonl").lines().count() > rows);
+    signal(&child, "TERM");
+    Done::of(child.wait_with_output().unwrap()).expect(0);
+}
