@@ -288,30 +288,27 @@ impl<L: Keyed> Machine<L> {
         loop {
             let held = Tick(self.ports.time()).epoch();
             self.run_pending(held, now)?;
-            let last = self.pending.is_empty() && frontier.is_none();
             if standing.is_some_and(|standing| held >= standing) {
                 break;
             }
+            // The end counts to the last epoch of the sources, so that what it brings about lasts if their ends do; what
+            // came in epochs before lasts with those.
+            let end = frontier.is_none().then(|| self.epochs.last(&self.sources).max(held));
+            let is_last = self.pending.is_empty() && end == Some(held);
             let mut given = Vec::new();
-            let mut closed = held;
-            if last {
-                // With the last epoch of its sources, so that what the end brings about lasts if their ends do.
-                closed = held.max(self.epochs.last(&self.sources));
-                self.ports.downgrade(Tick::start_of(closed).0);
-                if self.epochs.has_new_end(&self.sources) {
-                    self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
-                }
+            if is_last && self.epochs.has_new_end(&self.sources) {
+                self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
             }
-            self.logic.on_epoch(closed, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+            self.logic.on_epoch(held, &mut Emit::new(&mut given, &self.ports.row_errors))?;
             self.ports.send(None, given);
-            self.hand_in(closed, now)?;
-            if last {
+            self.hand_in(held, now)?;
+            if is_last {
                 self.ports.capabilities.clear();
                 self.line = None;
                 return Ok(false);
             }
-            let next = self.pending.keys().next().copied().into_iter().chain(standing).min();
-            let next = Tick::start_of(next.expect("there is a batch or a frontier")).0;
+            let next = self.pending.keys().next().copied().into_iter().chain(standing).chain(end).min();
+            let next = Tick::start_of(next.expect("there is a batch, a frontier or an end")).0;
             self.ports.downgrade(next);
             if let Some(line) = &mut self.line {
                 line.advance(next);

@@ -214,11 +214,15 @@ fn rest(env: &Env) {
 }
 
 /// Rows as text, the name of the sink first, then the key.
-fn show(batch: &Batch) -> Vec<String> {
+pub fn show(batch: &Batch) -> Vec<String> {
     let batch = batch.clone().compact().unwrap();
     let row = |row: usize| {
         let key = batch.keys().map_or("", |keys| keys.values().value(row)).to_owned();
-        let cells = batch.rows().columns().iter().map(|column| array_value_to_string(column, row).unwrap());
+        let cells = batch.rows().columns().iter().map(|column| {
+            // Arrow cannot show instants of a zone so.
+            let shown = array_value_to_string(column, row);
+            shown.unwrap_or_else(|_| format!("{:?}", column.slice(row, 1)).split_whitespace().collect())
+        });
         std::iter::once(key).chain(cells).collect::<Vec<_>>().join(",")
     };
     (0..batch.num_rows()).map(row).collect()

@@ -11,28 +11,28 @@ use crate::dataflow::source::{PartReader, Piece, Read, Reader, SourceParts};
 use crate::dataflow::user_fn::InstanceCx;
 use crate::diag::Diagnostics;
 use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The rows of each partition of `source = { simulated = "<name>" }`; readers differ from one opening to the next.
 pub struct Source {
-    pub partitions: Arc<Vec<RecordBatch>>,
+    pub partitions: BTreeMap<&'static str, Arc<Vec<RecordBatch>>>,
     pub seed: u64,
     pub opened: Arc<AtomicU64>,
 }
 
 #[derive(serde::Deserialize)]
 pub struct Args {
-    #[expect(dead_code, reason = "the name of the connector is a key of its table")]
-    simulated: String,
+    pub simulated: String,
 }
 
 impl Source {
     pub fn check(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSource, Diagnostics> {
-        cx.args::<Args>()?;
-        let down = StreamType::unkeyed(self.partitions[0].schema());
-        let parts = Parts { partitions: self.partitions.clone(), seed: self.seed, opened: self.opened.clone() };
+        let partitions = self.partitions[cx.args::<Args>()?.simulated.as_str()].clone();
+        let down = StreamType::unkeyed(partitions[0].schema());
+        let parts = Parts { partitions, seed: self.seed, opened: self.opened.clone() };
         Ok(CheckedSource { down, parts: Box::new(parts), notes: Vec::new() })
     }
 }
