@@ -38,8 +38,6 @@ pub struct Epochs {
 /// How far a source is with its end.
 #[derive(Default)]
 struct SourceEnd {
-    /// Whether the execution goes on from its end.
-    began_at_end: bool,
     /// Whether it has given anything.
     has_read: bool,
     /// Whether it was stopped before its end.
@@ -79,12 +77,6 @@ impl Epochs {
         self.durable.as_ref().is_none_or(|durable| epoch.0 <= durable.newest().0 + MOST_EPOCHS)
     }
 
-    /// Takes in a source, of which all partitions were at their ends when the execution before ended, or not. Every worker
-    /// does so when it builds the source.
-    pub fn begin_source(&self, source: &StepId, is_at_end: bool) {
-        self.ends().entry(source.clone()).or_insert(SourceEnd { began_at_end: is_at_end, ..SourceEnd::default() });
-    }
-
     /// Says that a source has given something.
     pub fn note_read(&self, source: &StepId) {
         self.ends().entry(source.clone()).or_default().has_read = true;
@@ -100,17 +92,18 @@ impl Epochs {
 
     /// Whether the end of some sources, which has come, is one that steps have not been told of: with recovery a flow that
     /// is asked to stop goes on later as if it had not, and one whose input had ended gets nothing new by being run again.
-    pub fn has_new_end(&self, sources: &[StepId]) -> bool {
+    ///
+    /// `is_told` says whether the step was told of an end before, and nothing came since.
+    pub fn has_new_end(&self, sources: &[StepId], is_told: bool) -> bool {
         if self.durable.is_none() {
             return true;
         }
         let ends = self.ends();
         let mut ends = sources.iter().filter_map(|source| ends.get(source));
-        ends.clone().any(|end| !end.began_at_end || end.has_read) && !ends.any(|end| end.is_cut_short)
+        (!is_told || ends.clone().any(|end| end.has_read)) && !ends.any(|end| end.is_cut_short)
     }
 
-    /// The epoch with which the last of some sources ended, once all have. What the store has of it says so: it has all
-    /// partitions as ended with this epoch, and not before.
+    /// The epoch with which the last of some sources ended, once all have: the same for all workers.
     pub fn last(&self, sources: &[StepId]) -> Epoch {
         let ends = self.ends();
         Epoch(sources.iter().filter_map(|source| ends.get(source)).map(|end| end.last).max().unwrap_or(0))

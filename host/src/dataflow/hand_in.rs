@@ -19,6 +19,17 @@ use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+/// What steps that remember call the place in their input where they were told its end.
+const END: &str = "end";
+
+/// Whether a step was told the end of its input, and no row came since.
+///
+/// # Errors
+/// As for [`Recovery::load_sources`].
+pub(super) fn is_told_end(recovery: &dyn Recovery, step: &StepId) -> Result<bool, LogicError> {
+    Ok(recovery.load_sources(step)?.iter().any(|(part, told)| &*part.0 == END && told[..] == [1]))
+}
+
 /// The streams of a worker's drivers.
 #[derive(Clone, Default)]
 pub struct HandIns<'s>(Rc<RefCell<Vec<Stream<'s>>>>);
@@ -60,6 +71,14 @@ impl HandIn {
     /// As for [`Recovery::state`].
     pub fn state(&self, step: &StepId, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
         self.recovery.state(step, epoch, changes)
+    }
+
+    /// Says that a step was told the end of its input with an epoch, or that rows came after it.
+    ///
+    /// # Errors
+    /// As for [`Recovery::source`].
+    pub fn told_end(&self, step: &StepId, epoch: Epoch, is_told: bool) -> Result<(), LogicError> {
+        self.recovery.source(step, &END.into(), epoch, vec![u8::from(is_told)])
     }
 
     /// Hands in the position of a partition.

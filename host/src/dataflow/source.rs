@@ -110,8 +110,6 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     cx.execution.partitions.register(&cx.step, &names);
     let instance = cx.instance();
     let mut saved = load(cx, &names)?;
-    let has_ended = |name: &PartitionId| saved.get(name).is_some_and(|saved: &Saved| saved.has_ended);
-    cx.execution.epochs.begin_source(&cx.step, !names.is_empty() && names.iter().all(has_ended));
     // Opened before the operator is begun: one that is begun must be built, whatever cannot be opened.
     let mine = names.into_iter().skip(cx.worker().0).step_by(cx.workers());
     let readers = mine.map(|name| {
