@@ -286,7 +286,7 @@ impl Spawner for Threads {
             me
         };
         let name_of_it = name.to_owned();
-        let spawned = real::env().spawner.spawn(
+        real::env().spawner.spawn(
             name,
             Box::new(move || {
                 ME.set(Some(me));
@@ -296,8 +296,7 @@ impl Spawner for Threads {
                 }
                 baton.end();
             }),
-        );
-        spawned
+        )
     }
 }
 

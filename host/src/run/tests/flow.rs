@@ -80,7 +80,7 @@ impl World {
         let source = Source { partitions: shape.sources.clone(), seed, opened: Arc::default() };
         let sink = Sink { disk: disk.clone(), routing: routing.clone() };
         let plan = Arc::new(shape.plan(Simulated { source, sink }));
-        let kept = (0..chance.from_to(1, 3)).map(|_| testing::Disk::default()).collect();
+        let kept = (0..chance.between(1, 3)).map(|_| testing::Disk::default()).collect();
         let trace = blake3::Hasher::new();
         World { chance, is_told: false, disk, kept, shape, expected, plan, routing, micros: 0, trace }
     }
@@ -97,7 +97,7 @@ impl World {
 
     /// Goes through all executions. Returns what tells their course from others.
     pub fn run(mut self) -> blake3::Hash {
-        for _ in 0..self.chance.from_to(0, 6) {
+        for _ in 0..self.chance.between(0, 6) {
             let fate = self.draw_fate();
             if self.execute(fate) == End::Done {
                 self.check_all();
@@ -117,8 +117,8 @@ impl World {
         let chance = &mut self.chance;
         let faults = [Fault::CrashBefore, Fault::CrashAfter, Fault::Fails, Fault::FailsDone, Fault::Full];
         let mut up_to = |least: u64, most: u64| {
-            let most = 1 << chance.from_to(least, most);
-            chance.from_to(1, most)
+            let most = 1 << chance.between(least, most);
+            chance.between(1, most)
         };
         let (turn, operation) = (up_to(6, 11), up_to(2, 7));
         match chance.below(8) {
@@ -135,7 +135,7 @@ impl World {
         *self.routing.lock().unwrap() = match chance.below(3) {
             0 => Routing::PerWorker,
             1 => Routing::One("one".into()),
-            _ => Routing::ByKey((0..chance.from_to(1, 3)).map(|part| format!("key-{part}").as_str().into()).collect()),
+            _ => Routing::ByKey((0..chance.between(1, 3)).map(|part| format!("key-{part}").as_str().into()).collect()),
         };
         let baton = Baton::new(Chance::new(chance.next(), "turns"), self.micros + 1);
         let env = baton.env(Chance::new(chance.next(), "env"));

@@ -24,7 +24,7 @@ impl Chance {
     }
 
     /// A number from `from` to `to`.
-    pub fn from_to(&mut self, from: u64, to: u64) -> u64 {
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 

@@ -51,16 +51,16 @@ pub struct Shape {
 impl Shape {
     /// Draws one.
     pub fn draw(chance: &mut Chance) -> Shape {
-        let most = chance.one_of(&[5, 40, 120]);
-        let keys = chance.from_to(1, 5);
+        let most = chance.one_of(&[4, 25, 70]);
+        let keys = chance.between(1, 5);
         let mut partition = |part: u64| {
             let mut at = 0;
-            let rows: Vec<String> = (0..chance.from_to(0, most))
+            let rows: Vec<String> = (0..chance.between(0, most))
                 .map(|row| {
                     at += chance.below(20);
                     let second = at + 60 - chance.below(10);
                     let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
-                    let (key, n) = (chance.below(keys), chance.from_to(1, 100));
+                    let (key, n) = (chance.below(keys), chance.between(1, 100));
                     format!("p{part}k{key},{},{n},2024-01-01T{time}Z", part * 1_000 + row)
                 })
                 .collect();

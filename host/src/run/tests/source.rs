@@ -56,7 +56,7 @@ impl SourceParts for Parts {
         let reader = Rows {
             rows: self.partitions[index].clone(),
             at: usize::try_from(at).unwrap(),
-            most: chance.from_to(1, 12),
+            most: chance.between(1, 12),
             pause: chance.one_of(&[0, 0, 100, 3_000]),
             clock: cx.env.clock.clone(),
             chance,
@@ -88,7 +88,7 @@ impl Reader for Rows {
         if left == 0 {
             return Ok(Read::End);
         }
-        let count = self.chance.from_to(1, self.most).min(left as u64);
+        let count = self.chance.between(1, self.most).min(left as u64);
         let count = usize::try_from(count).unwrap();
         let rows = self.rows.slice(self.at, count);
         self.at += count;
