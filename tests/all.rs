@@ -20,6 +20,8 @@ mod kills;
 mod memory;
 // `wxhost new`: what it refuses.
 mod new;
+// `wxhost plan`: what a changed flow keeps.
+mod plan;
 // A plugin in Python beside one in Rust.
 mod polyglot;
 // Flows that are kept, stopped and gone on with.
@@ -35,5 +37,7 @@ mod refused_plugins;
 mod signals;
 // `wxhost test`: which tests it runs, and what it tells.
 mod test_command;
+// A sink of a plugin that is killed at every step.
+mod test_sink;
 // Who may import whom, how long files are, what every declaration has.
 mod tidy;

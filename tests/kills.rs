@@ -119,7 +119,7 @@ impl Case {
             // Every third time by one worker alone: then the order of rows is the same, too.
             let alone = rounds % 3 == 0;
             let mut is_first = true;
-            let longest = 100 + self.random.below(900);
+            let mut longest = 200 + self.random.below(800);
             loop {
                 let workers = if alone { 1 } else { 1 + self.random.below(4) };
                 let flags = format!("-w {workers} --recovery store --epoch 50ms --recovery-parts 3 --summary=never");
@@ -134,6 +134,8 @@ impl Case {
                     assert_eq!(code, 0, "seed {}, after {kills} kills: {stderr}", self.seed);
                     break;
                 }
+                // It takes a while to begin; who is always killed before that gets nowhere.
+                longest += longest / 10;
                 kills += 1;
                 resumed += 1;
                 look(self, std::mem::take(&mut is_first));

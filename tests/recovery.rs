@@ -210,6 +210,32 @@ fn what_cannot_be_gone_on_from_is_refused() {
 }
 
 #[test]
+fn a_savepoint_is_gone_back_to() {
+    let case = Case::new(SUMS);
+    case.write("in.jsonl", &rows(&[("a", 1), ("b", 2)]));
+    case.run("--recovery store").expect(0);
+    let made = wxhost("recovery --recovery store savepoint before").dir(case.dir.path()).run();
+    made.expect(0);
+    std::fs::copy(case.path("out.jsonl"), case.path("out-before.jsonl")).unwrap();
+    append(&case.path("in.jsonl"), &rows(&[("a", 7)]));
+    case.run("--recovery store").expect(0);
+    let wanted = case.read("out.jsonl");
+    let back = "--recovery back --from-savepoint store/savepoints/before";
+    // What readers have seen is newer than the savepoint.
+    let done = case.run(back).expect(78);
+    assert!(done.stderr.contains("out.jsonl has"), "{}", done.stderr);
+    std::fs::copy(case.path("out-before.jsonl"), case.path("out.jsonl")).unwrap();
+    for workers in [2, 1] {
+        case.run(&format!("{back} -w {workers}")).expect(0);
+        assert_eq!(case.read("out.jsonl"), wanted, "with {workers} workers");
+    }
+    let done = case.run("--from-savepoint store/savepoints/before").expect(2);
+    assert!(done.stderr.contains("--recovery DIR"), "{}", done.stderr);
+    let done = case.run("--recovery other --from-savepoint store/savepoints/after").expect(78);
+    assert!(done.stderr.contains("store/savepoints/after"), "{}", done.stderr);
+}
+
+#[test]
 fn two_executions_at_once_are_refused() {
     let flow = SUMS.replace(
         "file = \"in.jsonl\", chunk = \"64KiB\", schema = { k = \"string\", n = \"int64\" }",

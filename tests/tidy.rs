@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Dead letters are rows of JSON.
     ("dataflow", &["data", "telemetry", "formats"]),
     ("catalog", &["data", "diag", "spec", "dataflow"]),
-    ("recovery", &["data", "dataflow", "telemetry"]),
+    ("recovery", &["data", "diag", "dataflow", "telemetry"]),
     ("plugin", &["data", "dataflow", "catalog", "telemetry"]),
     ("operators", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
     ("connectors", &["data", "diag", "spec", "catalog", "dataflow", "formats", "telemetry"]),
@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "operators",
             "connectors",
             "plan",
+            "recovery",
             "run",
             "telemetry",
             "testing",

@@ -48,6 +48,7 @@ fn cx() -> InstanceCx {
         run_id: "bench".into(),
         env: real::env(),
         meter: Arc::default(),
+        migration: None,
     }
 }
 

@@ -15,6 +15,7 @@ use wxhost::dataflow::failure::FailureSlot;
 use wxhost::dataflow::writers::Writers;
 use wxhost::recovery::block;
 use wxhost::recovery::catalogue::Step;
+use wxhost::recovery::resume::Wanted;
 use wxhost::recovery::store::{ClaimedStore, Options, Store};
 
 const CHANGED: u64 = 100_000;
@@ -38,7 +39,13 @@ fn changes(keys: impl Iterator<Item = u64>, size: usize) -> Changes {
 
 fn claim(folder: &Path, writers: &Writers) -> ClaimedStore {
     let (env, step) = (real::env(), Step { id: "sum".into(), kind: "fold".to_owned(), fingerprint: Vec::new() });
-    let store = Store::open(folder, &"bench".into(), &[step], Options::default(), &env).expect("a store is made");
+    let store = Store::open(
+        folder,
+        &Wanted { flow: &"bench".into(), steps: &[step.into()], drops: &[] },
+        Options::default(),
+        &env,
+    )
+    .expect("a store is made");
     store.claim(1, &env, &FailureSlot::default(), writers).expect("the store is claimed")
 }
 

@@ -4,6 +4,7 @@ use super::Catalog;
 use super::function::{FunctionError, FunctionKind, FunctionLibrary, StepLimits};
 use super::operator::StreamType;
 use crate::data::schema::{Type, describe};
+use crate::dataflow::migration;
 use crate::dataflow::user_fn::{OpenFold, OpenSink, OpenSource, OpenStateful, OpenTransform};
 use crate::diag::{Diagnostic, Diagnostics, suggest};
 use crate::spec::{Limit, Limits, PluginSpec, Spanned, StepSpec, Table, read, read_both};
@@ -137,7 +138,8 @@ impl<'a> CheckCx<'a> {
         self.flow.expect_kind(function, &[FunctionKind::Fold], &self.what())?;
         let config = self.flow.config(&function.value, config);
         let opened = self.flow.functions.open_fold(&function.value, input, &config, &self.limits(&function.value));
-        opened.map_err(|error| refused(function, &error, &self.what()))
+        let open = opened.map_err(|error| refused(function, &error, &self.what()))?;
+        Ok(OpenFold { factory: migration::fold(open.factory), ..open })
     }
 
     /// Opens a stateful function for a stream.
@@ -153,7 +155,8 @@ impl<'a> CheckCx<'a> {
         self.flow.expect_kind(function, &[FunctionKind::Stateful], &self.what())?;
         let config = self.flow.config(&function.value, config);
         let opened = self.flow.functions.open_stateful(&function.value, input, &config, &self.limits(&function.value));
-        opened.map_err(|error| refused(function, &error, &self.what()))
+        let open = opened.map_err(|error| refused(function, &error, &self.what()))?;
+        Ok(OpenStateful { factory: migration::stateful(open.factory), ..open })
     }
 }
 

@@ -74,6 +74,9 @@ pub struct Keeps {
     pub version: u32,
     /// Whether it keeps something of the stream besides what it keeps of keys ([`crate::dataflow::keyed::Kept::Names`]).
     pub has_names: bool,
+    /// The connector that a source or sink is of. What it keeps depends on nothing else: a connector itself refuses what it
+    /// cannot go on from.
+    pub connector: Option<&'static str>,
 }
 
 /// A function of a plugin whose states are kept.
@@ -95,6 +98,11 @@ impl Keeps {
     /// Keeps something that the operator encodes itself.
     pub fn new() -> Self {
         Keeps { version: 1, ..Keeps::default() }
+    }
+
+    /// Keeps what a connector understands.
+    pub fn of_connector(name: &'static str) -> Self {
+        Keeps { connector: Some(name), ..Keeps::new() }
     }
 
     /// Names arguments that may change without harm to what was saved.

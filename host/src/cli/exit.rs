@@ -2,7 +2,7 @@
 
 use super::Output;
 use crate::catalog::function::FunctionError;
-use crate::dataflow::error::Domain;
+use crate::dataflow::error::{Domain, LogicError};
 use crate::diag::Diagnostics;
 use crate::recovery::error::{StoreError, Trouble};
 use crate::run::RunError;
@@ -45,6 +45,8 @@ pub enum Failure {
     Store(StoreError),
     /// An execution did not finish.
     Run(RunError),
+    /// State would be lost, and it was said which.
+    StateLost,
     /// Tests failed, and it was said how.
     Tests,
 }
@@ -65,7 +67,7 @@ impl Failure {
             Failure::Usage { .. } => USAGE,
             Failure::Io { .. } => IO,
             Failure::Flow { problems, .. } if problems.iter().all(|problem| problem.code.starts_with("io-")) => IO,
-            Failure::Flow { .. } | Failure::Plugin(_) => REFUSED,
+            Failure::Flow { .. } | Failure::Plugin(_) | Failure::StateLost => REFUSED,
             Failure::Store(error) => of_trouble(error.trouble),
             Failure::Run(RunError::Step(error)) => of_domain(error.error.domain),
             Failure::Run(RunError::Recovery(error)) => of_domain(error.domain),
@@ -90,7 +92,7 @@ impl Failure {
                 }
                 rendered
             }
-            Failure::Tests => String::new(),
+            Failure::Tests | Failure::StateLost => String::new(),
             _ if output.is_json() => format!("{:#}\n", self.to_json()),
             _ => self.to_text(output),
         }
@@ -142,8 +144,15 @@ impl Failure {
                 Parts { notes: error.notes.clone(), ..parts("recovery-failed", error, error.help.as_ref()) }
             }
             Failure::Run(error) => parts("run-failed", error, None),
+            Failure::StateLost => parts("state-lost", &"state would be lost", None),
             Failure::Tests => parts("tests-failed", &"tests failed", None),
         }
+    }
+}
+
+impl From<LogicError> for Failure {
+    fn from(error: LogicError) -> Self {
+        Failure::Run(RunError::Recovery(Box::new(error)))
     }
 }
 
@@ -197,7 +206,7 @@ pub fn no_thread(error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::data::ids::WorkerIndex;
-    use crate::dataflow::error::{LogicError, StepError};
+    use crate::dataflow::error::StepError;
     use crate::diag::Diagnostic;
     use expect_test::{Expect, expect};
 
@@ -232,6 +241,11 @@ mod tests {
             (Failure::Store(StoreError::new(Trouble::Damaged, "", "")), 78),
             (Failure::Store(StoreError::new(Trouble::Busy, "", "")), 69),
             (Failure::Store(StoreError::new(Trouble::Io, "", "")), 74),
+            (Failure::from(StoreError::new(Trouble::Busy, "", "")), 69),
+            (Failure::from(StoreError::new(Trouble::Io, "", "")), 74),
+            (Failure::from(StoreError::new(Trouble::Refused, "", "")), 78),
+            (Failure::from(StoreError::damaged("", "")), 78),
+            (Failure::StateLost, 78),
             (Failure::Run(RunError::Aborted), 75),
             (no_thread(&io::Error::other("")), 69),
         ] {

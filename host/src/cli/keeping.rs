@@ -26,6 +26,10 @@ pub struct KeepingArgs {
     /// Keep superseded snapshots for so long, such as "1h", for copies of the store's files made one after the other
     #[arg(long, value_name = "DURATION", env = "WXHOST_BACKUP_INTERVAL", hide_env_values = true, value_parser = duration)]
     pub backup_interval: Option<DurationText>,
+
+    /// Drop the state of this step, if the flow has changed so that it cannot be kept. May be given more than once
+    #[arg(long, value_name = "STEP")]
+    pub drop_state: Vec<String>,
 }
 
 /// `[recovery]` in a flow.
@@ -65,5 +69,6 @@ pub fn options(args: &KeepingArgs, spec: &RecoverySpec, base: &Path) -> Option<R
         dir,
         parts: parts.unwrap_or(PARTS),
         backup_interval: backup.map_or(Duration::ZERO, |interval| interval.0),
+        drop_state: args.drop_state.iter().map(|step| step.as_str().into()).collect(),
     })
 }

@@ -11,11 +11,13 @@ mod graph;
 mod keeping;
 mod log;
 mod new;
+mod plan;
 mod plugin;
 mod recovery;
 mod reference;
 mod run;
 mod test;
+mod test_sink;
 
 use crate::catalog::Catalog;
 use crate::connectors::CONNECTORS;
@@ -56,6 +58,8 @@ enum Command {
     Run(run::Args),
     /// Check a flow and print its plan: steps, ports, schemas. Nothing is run
     Check(check::Args),
+    /// Tell what a flow, if changed, keeps of the states in a recovery store. Nothing is run, nothing is changed
+    Plan(plan::Args),
     /// Run the tests of flows
     #[command(long_about = test::HELP)]
     Test(test::Args),
@@ -128,6 +132,7 @@ fn execute(cli: Cli, output: Output) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args, env, output, line),
         Command::Check(args) => check::check(&args, env, output),
+        Command::Plan(args) => plan::plan(&args, &env, output),
         Command::Test(args) => test::test(&args, &env, output),
         Command::Graph(args) => graph::graph(&args, env),
         Command::New(args) => new::new(&args),

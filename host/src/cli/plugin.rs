@@ -24,6 +24,8 @@ pub enum Command {
         /// A component, or a plugin's project
         path: PathBuf,
     },
+    /// Kill a two-phase sink at every step, and look whether each row is there once
+    TestSink(super::test_sink::Args),
 }
 
 /// Looks into plugins.
@@ -40,6 +42,7 @@ pub fn plugin(command: &Command, env: Env, output: Output) -> Result<(), Failure
                 print(list(&descriptions))
             }
         }
+        Command::TestSink(args) => super::test_sink::test_sink(args, &env, output),
         Command::Inspect { path } => {
             let descriptions = describe_all(&one_plugin(path, &env)?)?;
             if output.is_json() {

@@ -89,6 +89,9 @@ impl<R: std::io::Read + Send> Reader for BlockReader<R> {
                 let mut records = std::mem::replace(&mut self.buffer, rest);
                 records.truncate(whole);
                 self.place.pass(&records);
+                if self.at_end && self.buffer.is_empty() {
+                    self.place.end();
+                }
                 return Ok(Read::Piece { data: Piece::Bytes(records), position: self.place.to_bytes() });
             }
             if self.at_end && !self.buffer.is_empty() {

@@ -219,7 +219,7 @@ mod tests {
         let source = DemoSource { metric };
         let (step, worker, run_id, meter) =
             ("s".into(), crate::data::ids::WorkerIndex(0), "run".into(), Arc::default());
-        let cx = InstanceCx { step, worker, run_id, env, meter };
+        let cx = InstanceCx { step, worker, run_id, env, meter, migration: None };
         let read = |position: Option<&[u8]>| {
             let mut reader = source.open(&cx, &"m".into(), position).unwrap().reader;
             match reader.read().unwrap() {

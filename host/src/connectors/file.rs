@@ -278,7 +278,7 @@ mod tests {
             };
             error.message
         };
-        assert_eq!(refused("id,name\n"), "x has 8 bytes, and 49 were read before: it was cut or replaced");
+        assert_eq!(refused("id,name\n"), "x has 8 bytes, and 62 were read before: it was cut or replaced");
         let other = format!("no,name\n{rows}");
         assert_eq!(refused(&other), "x was replaced: its beginning is not what was read before");
     }

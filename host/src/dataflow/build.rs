@@ -8,6 +8,7 @@ use super::error::{LogicError, StepError};
 use super::failure::{FailureSlot, Stop};
 use super::hand_in::HandIns;
 use super::idle::IdleClock;
+use super::migration::Migration;
 use super::packet::Packet;
 use super::partitions::Partitions;
 use super::progress::Progress;
@@ -57,6 +58,8 @@ pub struct BuildCx<'s> {
     pub sources: Arc<[StepId]>,
     /// Which half of the step is built, if it has two.
     pub half: Option<Half>,
+    /// Whether the states that the step is given are of an older version of its function.
+    pub migration: Option<Migration>,
 }
 
 /// One of the two operators of a step.
@@ -135,6 +138,7 @@ impl<'s> BuildCx<'s> {
             run_id: self.execution.run_id.clone(),
             env: self.execution.env.clone(),
             meter: self.meter.clone(),
+            migration: self.migration.clone(),
         }
     }
 

@@ -83,6 +83,12 @@ pub trait Recovery: Send + Sync {
     /// How far the store is.
     fn durable(&self) -> &Arc<Durable>;
 
+    /// The version of the states that [`Recovery::load_state`] gives of a step, if its plugin's function has a newer one:
+    /// they must be migrated, and all handed in anew in the first epoch, as they are not kept any longer than that.
+    fn migrates(&self, _step: &StepId) -> Option<u32> {
+        None
+    }
+
     /// A sink's partition has shown to readers what it staged up to `epoch`. Manifests before that one may be
     /// forgotten.
     fn committed(&self, step: &StepId, part: &PartitionId, epoch: Epoch);

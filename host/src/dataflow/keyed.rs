@@ -113,6 +113,16 @@ pub trait Keyed: 'static {
         Ok(())
     }
 
+    /// Notes all keys that were restored as changed, since their states have another form now. Called after the last
+    /// `restore`, if a state was restored that a newer version of the step's function had to migrate. Steps that keep
+    /// states of a plugin's function have this; without it all states but those that change would be lost.
+    ///
+    /// # Errors
+    /// The step does not support it.
+    fn touch_all(&mut self) -> Result<(), LogicError> {
+        Err(LogicError::internal("states of an older version were restored, which the step cannot hand in anew"))
+    }
+
     /// The states of the keys that changed since the last call, as they are now; null for keys that have none any more.
     /// Called at the end of each epoch, after `on_epoch`, if something is kept.
     ///
@@ -247,7 +257,24 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
         Kept::Names => (names_of(&cx.step), 0..key::KEY_GROUPS),
     };
     let now = cx.execution.env.clock.now();
-    recovery.load_state(&name, groups, &mut |keys, states| logic.restore(&keys, &states, now))?;
+    let mut is_restored = false;
+    let load = || {
+        recovery.load_state(&name, groups, &mut |keys, states| {
+            is_restored = true;
+            logic.restore(&keys, &states, now)
+        })
+    };
+    if recovery.migrates(&name).is_none() {
+        load()?;
+        return Ok(Some(name));
+    }
+    match &cx.migration {
+        Some(migration) => migration.during(load)?,
+        None => load()?,
+    }
+    if is_restored {
+        logic.touch_all()?;
+    }
     Ok(Some(name))
 }
 

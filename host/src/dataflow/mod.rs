@@ -24,6 +24,7 @@ pub mod failure;
 pub mod hand_in;
 pub mod idle;
 pub mod keyed;
+pub mod migration;
 pub mod packet;
 mod part;
 pub mod partitions;

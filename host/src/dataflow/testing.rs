@@ -88,6 +88,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
                 row_errors,
                 sources: ["step".into()].into(),
                 half: None,
+                migration: None,
             };
             match build(&mut cx) {
                 Ok(ends) => progress.watch(scope, ends),

@@ -5,6 +5,7 @@
 
 use super::env::Env;
 use super::error::LogicError;
+use super::migration::Migration;
 use crate::data::ids::{StepId, WorkerIndex};
 use crate::data::time::Instant;
 use crate::telemetry::meter::StepMeter;
@@ -22,6 +23,8 @@ pub struct InstanceCx {
     pub env: Env,
     /// Where the instance accounts for its time and memory.
     pub meter: Arc<StepMeter>,
+    /// Whether it is given states of an older version.
+    pub migration: Option<Migration>,
 }
 
 /// A row that could not be handled.

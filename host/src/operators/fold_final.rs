@@ -170,6 +170,11 @@ impl Keyed for Folder {
         self.fold.restore(&groups, states)
     }
 
+    fn touch_all(&mut self) -> Result<(), LogicError> {
+        self.groups.touch_all();
+        Ok(())
+    }
+
     fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
         let Folder { fold, folded, groups, .. } = self;
         changes(groups, |_, live| {

@@ -258,6 +258,13 @@ impl Groups {
         }
     }
 
+    /// Notes that something of all groups changed, if changes are noted.
+    pub fn touch_all(&mut self) {
+        let all: Vec<u32> =
+            (0..).take(self.slots.len()).filter(|&group: &u32| self.slots[group as usize].live).collect();
+        self.touch(&all);
+    }
+
     /// Takes the groups that changed since the last call and are in use, each once, and the keys that were released since
     /// then and are not in use.
     pub fn take_changes(&mut self) -> (Vec<u32>, Vec<Box<str>>) {

@@ -1,7 +1,7 @@
 //! `input`: begins a flow with the rows of a source.
 
 use crate::catalog::cx::{CheckCx, ConnectorCx};
-use crate::catalog::operator::{Checked, Inputs, Operator};
+use crate::catalog::operator::{Checked, Inputs, Keeps, Operator};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::source::{SourceParts, source};
@@ -48,7 +48,8 @@ source = { demo = \"random_metric\", count = 10 }
         let named = named(cx, "source")?;
         let connector_cx = named.cx(cx, None);
         let checked = named.connector.check_source(&connector_cx)?;
-        let mut step = Checked::new(InputStep { parts: checked.parts }).down(checked.down);
+        let keeps = Keeps::of_connector(named.connector.name());
+        let mut step = Checked::new(InputStep { parts: checked.parts }).down(checked.down).keeps(keeps);
         step.notes = checked.notes;
         Ok(step)
     }

@@ -2,7 +2,7 @@
 
 use super::input::named;
 use crate::catalog::cx::CheckCx;
-use crate::catalog::operator::{Checked, Operator};
+use crate::catalog::operator::{Checked, Keeps, Operator};
 use crate::dataflow::build::{BuildCx, BuildStep, Stream};
 use crate::dataflow::error::LogicError;
 use crate::dataflow::sink::{SinkParts, sink};
@@ -49,7 +49,8 @@ sink = \"stdout\"
         let named = named(cx, "sink")?;
         let connector_cx = named.cx(cx, Some(cx.up()));
         let checked = named.connector.check_sink(&connector_cx)?;
-        let mut step = Checked::new(OutputStep { parts: checked.parts, schema: cx.up().schema.clone() });
+        let mut step = Checked::new(OutputStep { parts: checked.parts, schema: cx.up().schema.clone() })
+            .keeps(Keeps::of_connector(named.connector.name()));
         step.notes = checked.notes;
         Ok(step)
     }

@@ -1,7 +1,7 @@
 //! From a spec to a plan: everything that can be refused is refused here, all of it at once.
 
 use super::resolve::{Named, resolve};
-use super::{Plan, PlannedPort, PlannedStep, PlannedUp};
+use super::{Plan, PlannedPort, PlannedStep, PlannedUp, kept};
 use crate::catalog::cx::{CheckCx, FlowCx, Up};
 use crate::catalog::operator::{Inputs, Operator, StreamType};
 use crate::dataflow::dead_letter;
@@ -123,7 +123,9 @@ fn check_step(
         ty: steps[up.step].ports[up.port].ty.clone(),
         span: span.clone(),
     });
-    let checked = operator.check(&CheckCx { flow, step, ups: types.collect() })?;
+    let types: Vec<Up> = types.collect();
+    let checked = operator.check(&CheckCx { flow, step, ups: types.clone() })?;
+    let kept = checked.keeps.map(|keeps| kept::Kept::of(step, text, &types, keeps));
     let mut ports: Vec<PlannedPort> = checked.ports.into_iter().map(|(name, ty)| PlannedPort { name, ty }).collect();
     let on_error = match step.on_error.as_ref().map(|on_error| on_error.value) {
         None | Some(spec::OnError::Fail) => OnError::Fail,
@@ -150,6 +152,7 @@ fn check_step(
         max_errors: step.max_errors,
         error_port,
         notes: checked.notes,
+        kept,
         meter: Default::default(),
     })
 }

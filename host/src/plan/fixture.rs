@@ -32,6 +32,7 @@ fn step(id: &str, op: &'static str, line: usize, ports: Vec<(&'static str, Strea
         max_errors: None,
         error_port: None,
         notes: Vec::new(),
+        kept: None,
         meter: Default::default(),
     }
 }

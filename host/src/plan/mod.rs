@@ -5,6 +5,7 @@
 //! check     along that order, each operator checks its step and tells the types of its ports
 //! explain   Plan -> text for people
 //! graph     Plan -> mermaid, dot, svg, json
+//! kept      Plan -> what its steps keep from one execution to the next
 //! ```
 //!
 //! Nothing in a plan is a string that is still to be interpreted; it is shared by all workers.
@@ -14,6 +15,7 @@ pub mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod graph;
+pub mod kept;
 mod resolve;
 
 use crate::catalog::operator::StreamType;
@@ -48,6 +50,8 @@ pub struct PlannedStep {
     /// The index of the port `errors`.
     pub error_port: Option<usize>,
     pub notes: Vec<String>,
+    /// What it keeps from one execution to the next.
+    pub kept: Option<kept::Kept>,
     /// Counts what the step does in this process.
     pub meter: Arc<StepMeter>,
 }

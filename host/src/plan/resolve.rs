@@ -36,6 +36,7 @@ pub fn resolve(spec: &Spec, begins: &[bool], problems: &mut Diagnostics) -> Reso
             by_name.insert(&step.name.value, index);
         }
     }
+    check_renames(spec, &by_name, problems);
     let ups: Vec<_> = spec
         .steps
         .iter()
@@ -48,6 +49,26 @@ pub fn resolve(spec: &Spec, begins: &[bool], problems: &mut Diagnostics) -> Reso
         .collect();
     let order = order(spec, &ups, problems);
     Resolved { ups, order }
+}
+
+/// A name that a step had before is not that of another step, and no other step had it.
+fn check_renames(spec: &Spec, by_name: &BTreeMap<&str, usize>, problems: &mut Diagnostics) {
+    let mut had: BTreeMap<&str, &str> = BTreeMap::new();
+    for step in &spec.steps {
+        let Some(old) = &step.renamed_from else { continue };
+        let name = step.name.value.as_str();
+        let problem = if by_name.contains_key(old.value.as_str()) {
+            let message = format!("step \"{name}\" cannot be renamed from \"{}\", which is a step here", old.value);
+            Diagnostic::new("renamed-from-step", message)
+                .help("leave \"renamed_from\" out, or give the other step another name")
+        } else if let Some(other) = had.insert(&old.value, name) {
+            let message = format!("steps \"{other}\" and \"{name}\" are both renamed from \"{}\"", old.value);
+            Diagnostic::new("renamed-from-twice", message).help("one of them has the state; leave it out of the other")
+        } else {
+            continue;
+        };
+        problems.push(problem.at(old.span.clone()));
+    }
 }
 
 fn ups_of(

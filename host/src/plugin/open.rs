@@ -52,6 +52,7 @@ pub(super) fn planning(name: &str, env: &Env) -> InstanceCx {
         run_id: "plan".into(),
         env: env.clone(),
         meter: Arc::default(),
+        migration: None,
     }
 }
 

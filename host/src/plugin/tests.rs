@@ -39,6 +39,7 @@ fn cx() -> InstanceCx {
         run_id: "test".into(),
         env: real::env(),
         meter: Arc::default(),
+        migration: None,
     }
 }
 

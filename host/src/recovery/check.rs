@@ -6,7 +6,7 @@ use super::compact::damaged;
 use super::error::StoreError;
 use super::look::no_store;
 use super::part::PartStore;
-use super::resume::{judge, known_steps};
+use super::resume::find_epoch;
 use super::sqlite::SqlitePart;
 use super::store::find;
 use crate::data::time::Epoch;
@@ -52,8 +52,7 @@ pub fn check(folder: &Path) -> Result<Findings, StoreError> {
     }
     if findings.problems.is_empty() {
         let catalogues: Vec<&Catalogue> = parts.iter().map(PartStore::catalogue).collect();
-        let epoch = judge(&catalogues, &catalogues[0].identity.flow);
-        match epoch.and_then(|epoch| known_steps(&catalogues).map(|_| epoch)) {
+        match find_epoch(&catalogues, &catalogues[0].identity.flow) {
             Ok(epoch) => findings.resume = Some(epoch),
             Err(error) => findings.problems.push(error),
         }

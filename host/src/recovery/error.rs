@@ -25,12 +25,14 @@ pub struct StoreError {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// What is known besides.
+    pub notes: Vec<String>,
 }
 
 impl StoreError {
     /// Makes an error about a file.
     pub fn new(trouble: Trouble, file: impl Display, message: impl Display) -> Self {
-        StoreError { trouble, message: format!("recovery store, {file}: {message}"), help: None }
+        StoreError { trouble, message: format!("recovery store, {file}: {message}"), help: None, notes: Vec::new() }
     }
 
     /// Makes an error about a file that is damaged.
@@ -55,6 +57,6 @@ impl StoreError {
 impl From<StoreError> for LogicError {
     fn from(error: StoreError) -> Self {
         let domain = if error.trouble == Trouble::Busy { Domain::External } else { Domain::Io };
-        LogicError { help: error.help, ..LogicError::new(domain, error.message) }
+        LogicError { help: error.help, notes: error.notes, ..LogicError::new(domain, error.message) }
     }
 }

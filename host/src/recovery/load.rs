@@ -12,8 +12,8 @@ use crate::data::key::{self, Keys};
 use crate::data::time::Epoch;
 use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::LogicError;
-use arrow::array::BinaryArray;
-use std::collections::BTreeMap;
+use arrow::array::{Array, BinaryArray};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -22,6 +22,28 @@ use std::sync::{MutexGuard, PoisonError};
 pub struct Shelf {
     pub parts: Vec<SharedPart>,
     pub resume: Resume,
+}
+
+/// How much there is of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    pub keys: u64,
+    /// Partitions of a source or sink.
+    pub partitions: u64,
+    /// Bytes in the files; a key that changed is in them more than once.
+    pub bytes: u64,
+}
+
+impl Size {
+    /// Of both.
+    #[must_use]
+    pub fn with(self, other: Size) -> Size {
+        Size {
+            keys: self.keys + other.keys,
+            partitions: self.partitions + other.partitions,
+            bytes: self.bytes + other.bytes,
+        }
+    }
 }
 
 impl Shelf {
@@ -36,6 +58,41 @@ impl Shelf {
         each: &mut dyn FnMut(Keys, BinaryArray) -> Result<(), LogicError>,
     ) -> Result<(), LogicError> {
         let number = self.number_of(step)?;
+        self.load_number(self.resume.compared.loads.get(&number).copied().unwrap_or(number), groups, each)
+    }
+
+    /// What there is under a number of a step.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub fn size_of(&self, number: StepNumber) -> Result<Size, LogicError> {
+        let (mut size, mut partitions) = (Size::default(), BTreeSet::new());
+        for part in &self.parts {
+            let part = lock(part);
+            let blocks =
+                part.catalogue().blocks.iter().filter(|row| row.step == number && row.epoch <= self.resume.epoch);
+            size.bytes += blocks.map(|block| block.bytes).sum::<u64>();
+            for row in
+                part.catalogue().positions.iter().filter(|row| row.step == number && row.epoch <= self.resume.epoch)
+            {
+                size.bytes += row.bytes.len() as u64;
+                partitions.insert(row.part.clone());
+            }
+        }
+        size.partitions = partitions.len() as u64;
+        self.load_number(number, 0..key::KEY_GROUPS, &mut |keys, _| {
+            size.keys += keys.values().len() as u64;
+            Ok(())
+        })?;
+        Ok(size)
+    }
+
+    fn load_number(
+        &self,
+        number: StepNumber,
+        groups: Range<u64>,
+        each: &mut dyn FnMut(Keys, BinaryArray) -> Result<(), LogicError>,
+    ) -> Result<(), LogicError> {
         for slice in (0..SLICES).filter(|&slice| overlaps(slice, &groups)) {
             let part = &self.parts[self.part_of(slice)];
             let blocks = lock(part).catalogue().blocks_of(number, slice, self.resume.epoch);
@@ -91,7 +148,7 @@ impl Shelf {
     /// # Errors
     /// The step is not one of those that the store was opened for.
     pub fn number_of(&self, step: &StepId) -> Result<StepNumber, LogicError> {
-        let number = self.resume.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number);
+        let number = self.resume.compared.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number);
         number.ok_or_else(|| LogicError::internal(format!("step \"{step}\" is not one of those that keep something")))
     }
 

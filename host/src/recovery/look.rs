@@ -3,11 +3,12 @@
 use super::block::{self, SLICES};
 use super::catalogue::{BlockRow, Catalogue, Execution, PositionRow, Role, Sealed, Step, StepNumber};
 use super::compact;
+use super::compare::{Comparison, live_steps};
 use super::error::{StoreError, Trouble};
 use super::load::{Shelf, lock};
 use super::merge::Merge;
 use super::part::PartStore;
-use super::resume::{Resume, judge, known_steps};
+use super::resume::{Resume, find_epoch};
 use super::sqlite::SqlitePart;
 use super::store::find;
 use crate::data::ids::{FlowId, PartitionId, StepId};
@@ -72,9 +73,9 @@ impl View {
         parts.sort_by_key(|part| part.catalogue().identity.part);
         let catalogues: Vec<&Catalogue> = parts.iter().map(|part| part.catalogue()).collect();
         let identity = catalogues[0].identity.clone();
-        let newest = judge(&catalogues, &identity.flow)?;
+        let newest = find_epoch(&catalogues, &identity.flow)?;
         let floor = catalogues.iter().map(|part| part.floor).max().unwrap_or(newest);
-        let steps = known_steps(&catalogues)?.into_iter().map(|(number, step)| (number, step.clone())).collect();
+        let compared = Comparison { steps: live_steps(&catalogues, newest), ..Comparison::default() };
         let execution = catalogues.iter().map(|part| part.execution()).max().unwrap_or(0);
         let parts = parts.into_iter().map(|part| Arc::new(Mutex::new(part))).collect();
         Ok(View {
@@ -82,7 +83,7 @@ impl View {
             flow: identity.flow,
             id: identity.store,
             epochs: floor..=newest,
-            shelf: Shelf { parts, resume: Resume { epoch: newest, execution, steps } },
+            shelf: Shelf { parts, resume: Resume { epoch: newest, execution, compared } },
         })
     }
 
@@ -101,6 +102,12 @@ impl View {
             return Err(StoreError::new(Trouble::Refused, self.folder.display(), message).help(help));
         }
         self.shelf.resume.epoch = epoch;
+        let steps = {
+            let parts: Vec<_> = self.shelf.parts.iter().map(lock).collect();
+            let catalogues: Vec<&Catalogue> = parts.iter().map(|part| part.catalogue()).collect();
+            live_steps(&catalogues, epoch)
+        };
+        self.shelf.resume.compared.steps = steps;
         Ok(self)
     }
 
@@ -136,7 +143,7 @@ impl View {
 
     /// The steps that keep, or kept, something, in the order of their numbers.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.shelf.resume.steps.values()
+        self.shelf.resume.compared.steps.values()
     }
 
     /// The executions that the store remembers, the oldest first.
@@ -277,7 +284,7 @@ impl View {
     }
 
     fn number_of(&self, step: &StepId) -> Option<StepNumber> {
-        self.shelf.resume.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number)
+        self.shelf.resume.compared.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number)
     }
 }
 

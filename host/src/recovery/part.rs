@@ -2,7 +2,9 @@
 //! carrying them out is all that storage has to do, so that another storage can stand in for SQLite.
 
 use super::catalogue::{BlockRow, Catalogue, Execution, Hash, Layer, PositionRow, Role, Sealed, Step, StepNumber};
+use super::compare::MARKS;
 use super::error::StoreError;
+use super::resume::Resume;
 use crate::data::time::{Epoch, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +50,7 @@ pub struct Transaction {
     pub execution: Option<Execution>,
     pub removed_executions: Vec<u64>,
     pub steps: Vec<(StepNumber, Step)>,
+    pub removed_steps: Vec<StepNumber>,
     pub sealed: Option<Sealed>,
     pub removed_sealed: Vec<Epoch>,
     pub blocks: Vec<(BlockRow, Vec<u8>)>,
@@ -65,6 +68,7 @@ impl Transaction {
             execution: None,
             removed_executions: Vec::new(),
             steps: Vec::new(),
+            removed_steps: Vec::new(),
             sealed: None,
             removed_sealed: Vec::new(),
             blocks: Vec::new(),
@@ -77,17 +81,22 @@ impl Transaction {
     }
 
     /// Claims a part for an execution, and removes whatever is newer than the epoch that it resumes from.
-    pub fn claim(catalogue: &Catalogue, execution: Execution, steps: &BTreeMap<StepNumber, Step>) -> Self {
-        let resume = execution.resume;
-        let is_dead = |epoch: Epoch| epoch > resume;
+    pub fn claim(catalogue: &Catalogue, execution: Execution, resume: &Resume) -> Self {
+        let is_dead = |epoch: Epoch| epoch > resume.epoch;
         let old = catalogue.executions.len().saturating_sub(EXECUTIONS - 1);
         let dead_positions = catalogue.positions.iter().filter(|position| is_dead(position.epoch));
         let dead_blocks = catalogue.blocks.iter().filter(|block| is_dead(block.epoch));
-        let new_steps = steps.iter().filter(|(number, step)| catalogue.steps.get(number) != Some(step));
+        let new_steps = resume.compared.steps.iter().filter(|(number, step)| catalogue.steps.get(number) != Some(step));
         Transaction {
             execution: Some(execution),
             removed_executions: catalogue.executions[..old].iter().map(|execution| execution.number).collect(),
             steps: new_steps.map(|(&number, step)| (number, step.clone())).collect(),
+            removed_steps: catalogue
+                .steps
+                .keys()
+                .copied()
+                .filter(|number| resume.compared.unused.contains(number))
+                .collect(),
             removed_sealed: catalogue
                 .sealed
                 .iter()
@@ -128,7 +137,8 @@ impl Transaction {
     }
 
     /// Raises the floor, and forgets what only older epochs need: their links, and positions that newer ones replace.
-    /// Of manifests those go that `is_committed` says are.
+    /// Of manifests those go that `is_committed` says are. Of states that were replaced or dropped everything goes: no
+    /// epoch can be resumed from any more in which they were there.
     pub fn advance(catalogue: &Catalogue, floor: Epoch, is_committed: impl Fn(&PositionRow) -> bool) -> Self {
         let mut newest = BTreeMap::new();
         for position in catalogue.positions.iter().filter(|position| position.epoch <= floor) {
@@ -140,10 +150,14 @@ impl Transaction {
             newest.is_some_and(|&newest| position.epoch < newest)
                 && (position.role == Role::Source || is_committed(position))
         };
-        let removed = catalogue.positions.iter().filter(is_replaced);
+        let retired = catalogue.retired(floor);
+        let is_retired = |position: &&PositionRow| position.step != MARKS && retired.contains(&position.step);
+        let removed = catalogue.positions.iter().filter(|position| is_replaced(position) || is_retired(position));
+        let blocks = catalogue.blocks.iter().filter(|block| retired.contains(&block.step));
         Transaction {
             floor,
             removed_sealed: catalogue.sealed.iter().map(|sealed| sealed.epoch).filter(|&epoch| epoch < floor).collect(),
+            removed_blocks: blocks.map(|block| (block.layer, block.id)).collect(),
             removed_positions: removed.map(|position| (position.role, position.id)).collect(),
             ..Self::new(catalogue)
         }
@@ -177,6 +191,7 @@ impl Catalogue {
         let t = transaction;
         self.executions.retain(|execution| !t.removed_executions.contains(&execution.number));
         self.executions.extend(t.execution.clone());
+        self.steps.retain(|number, _| !t.removed_steps.contains(number));
         self.steps.extend(t.steps.iter().cloned());
         let removed: BTreeSet<_> = t.removed_sealed.iter().copied().collect();
         self.sealed.retain(|sealed| !removed.contains(&sealed.epoch));

@@ -5,11 +5,13 @@
 //! it claims the part, before any input is read. If those rows stayed they would be taken for the next execution's own:
 //! it numbers its epochs on from there, and need not cut its input as the dead one did.
 
-use super::catalogue::{Catalogue, Step, StepNumber};
+use super::catalogue::Catalogue;
+use super::compare::{Comparison, FlowStep, Outcome, Verdict, compare, owner};
 use super::error::{StoreError, Trouble};
-use crate::data::ids::FlowId;
+use crate::data::ids::{FlowId, StepId};
 use crate::data::time::Epoch;
-use std::collections::BTreeMap;
+use crate::diag::suggest;
+use std::collections::BTreeSet;
 
 /// How to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +20,18 @@ pub struct Resume {
     pub epoch: Epoch,
     /// The number of the execution that goes on.
     pub execution: u64,
-    /// The steps of the flow that keep something, with their numbers.
-    pub steps: BTreeMap<StepNumber, Step>,
+    /// What becomes of the states.
+    pub compared: Comparison,
+}
+
+/// What an execution is to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub flow: &'a FlowId,
+    /// The steps of the flow that keep something.
+    pub steps: &'a [FlowStep],
+    /// Steps whose states may be dropped if they cannot be kept.
+    pub drops: &'a [StepId],
 }
 
 impl Resume {
@@ -34,28 +46,91 @@ pub fn file_name(part: u64) -> String {
     format!("part-{part}.sqlite3")
 }
 
-/// Decides how the parts of a store go on as `flow` with these `steps`. There is at least one part.
+/// Decides how the parts of a store go on. There is at least one part. What becomes of states that cannot be kept is told,
+/// too; it is for [`Resume::check`] to refuse.
 ///
 /// # Errors
-/// The parts are not those of one store and of this flow, are of different times, or damaged; or a step has gone or
-/// changed so that its state would be lost.
-pub fn resume(parts: &[&Catalogue], flow: &FlowId, steps: &[Step]) -> Result<Resume, StoreError> {
-    let epoch = judge(parts, flow)?;
+/// The parts are not those of one store and of this flow, are of different times, or damaged; or there is no step of a
+/// name that is to be dropped.
+pub fn resume(parts: &[&Catalogue], wanted: &Wanted<'_>) -> Result<Resume, StoreError> {
+    let epoch = find_epoch(parts, wanted.flow)?;
+    check_drops(parts, wanted)?;
     let execution = 1 + parts.iter().map(|part| part.execution()).max().unwrap_or(0);
-    Ok(Resume { epoch, execution, steps: number_steps(parts, steps)? })
+    Ok(Resume { epoch, execution, compared: compare(parts, epoch, wanted.steps, wanted.drops) })
 }
 
-/// The newest epoch that all parts have, if they are those of one store and of `flow`, sound and of one time. There is
-/// at least one part.
+/// Finds the epoch that the parts of a store can go on from as `flow`.
 ///
 /// # Errors
-/// They are not.
-pub fn judge(parts: &[&Catalogue], flow: &FlowId) -> Result<Epoch, StoreError> {
+/// As for [`resume`].
+pub fn find_epoch(parts: &[&Catalogue], flow: &FlowId) -> Result<Epoch, StoreError> {
     check_identities(parts, flow)?;
     for part in parts {
         part.verify().map_err(|damage| StoreError::damaged(&part.file, damage))?;
     }
     check_times(parts)
+}
+
+impl Resume {
+    /// Makes sure that no state is lost.
+    ///
+    /// # Errors
+    /// Some state cannot be kept, and it was not said that it may be dropped.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let mut told = BTreeSet::new();
+        let refused = self.compared.verdicts.iter().filter(|verdict| verdict.outcome.is_refused());
+        let mut refused = refused.filter(|verdict| told.insert(owner(&verdict.step).to_owned()));
+        let Some(first) = refused.next() else { return Ok(()) };
+        let mut error = StoreError::new(Trouble::Refused, file_name(0), refusal(first)).help(ways_out(first));
+        error.notes = refused.map(|verdict| format!("{}; {}", refusal(verdict), ways_out(verdict))).collect();
+        Err(error)
+    }
+}
+
+/// Says why a state cannot be kept.
+pub fn refusal(verdict: &Verdict) -> String {
+    let what = format!("step \"{}\" ({})", owner(&verdict.step), verdict.kind);
+    match &verdict.outcome {
+        Outcome::Gone => format!("{what} has state here, but the flow has no such step"),
+        Outcome::Ambiguous(old) => {
+            format!("{what} has state here, and so has \"{}\", which it is said to be renamed from", owner(old))
+        }
+        Outcome::Unreadable(reasons) => {
+            format!("{what} has changed so that it cannot go on from the state it has here: {}", reasons.join("; "))
+        }
+        _ => what,
+    }
+}
+
+/// Says what can be done if a state cannot be kept.
+pub fn ways_out(verdict: &Verdict) -> String {
+    let step = owner(&verdict.step);
+    match &verdict.outcome {
+        Outcome::Gone => format!(
+            "if it has another name now, write renamed_from = \"{step}\" in that step; --drop-state {step} drops its state"
+        ),
+        Outcome::Ambiguous(old) => {
+            format!("--drop-state {step} or --drop-state {} drops one of the two", owner(old))
+        }
+        _ => format!("undo the change; or --drop-state {step} drops its state, and it begins anew"),
+    }
+}
+
+/// Makes sure that steps that are to be dropped were ever there: a mistyped name must not pass for done.
+fn check_drops(parts: &[&Catalogue], wanted: &Wanted<'_>) -> Result<(), StoreError> {
+    let stored = parts.iter().flat_map(|part| part.steps.values()).map(|step| &step.id);
+    let known: BTreeSet<&str> = wanted.steps.iter().map(|step| &step.step.id).chain(stored).map(owner).collect();
+    match wanted.drops.iter().find(|drop| !known.contains(&*drop.0)) {
+        Some(unknown) => {
+            let message =
+                format!("neither the flow nor the store has a step \"{unknown}\" whose state could be dropped");
+            let names = || known.iter().copied().filter(|name| *name != owner(&crate::dataflow::hand_in::FLOW.into()));
+            let help = suggest(&unknown.0, names());
+            let help = help.unwrap_or_else(|| format!("there are: {}", names().collect::<Vec<_>>().join(", ")));
+            Err(StoreError::new(Trouble::Refused, &parts[0].file, message).help(help))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_identities(parts: &[&Catalogue], flow: &FlowId) -> Result<(), StoreError> {
@@ -113,65 +188,4 @@ fn check_times(parts: &[&Catalogue]) -> Result<Epoch, StoreError> {
         }
     }
     Ok(epoch)
-}
-
-/// The steps of all parts with their numbers.
-///
-/// # Errors
-/// A number stands for different steps.
-pub fn known_steps<'a>(parts: &[&'a Catalogue]) -> Result<BTreeMap<StepNumber, &'a Step>, StoreError> {
-    let mut known: BTreeMap<StepNumber, &Step> = BTreeMap::new();
-    for part in parts {
-        for (&number, step) in &part.steps {
-            let other = known.insert(number, step).filter(|other| *other != step);
-            if let Some(other) = other.filter(|other| other.id != step.id) {
-                let message = format!("step {number} is \"{}\" here and \"{}\" in another file", step.id, other.id);
-                return Err(StoreError::damaged(&part.file, message));
-            }
-        }
-    }
-    Ok(known)
-}
-
-/// Gives the flow's steps their numbers, the same in all parts, and checks that none with state is lost.
-fn number_steps(parts: &[&Catalogue], steps: &[Step]) -> Result<BTreeMap<StepNumber, Step>, StoreError> {
-    let known = known_steps(parts)?;
-    let has_state = |number: StepNumber| {
-        parts.iter().any(|part| {
-            part.blocks.iter().any(|block| block.step == number)
-                || part.positions.iter().any(|position| position.step == number)
-        })
-    };
-    for (_, stored) in known.iter().filter(|(number, _)| has_state(**number)) {
-        let refused = |what: &str, help: &str| {
-            let message = format!("step \"{}\" ({}) {what}", stored.id, stored.kind);
-            Err(StoreError::new(Trouble::Refused, &parts[0].file, message).help(help))
-        };
-        match steps.iter().find(|step| step.id == stored.id) {
-            None => {
-                return refused(
-                    "has state here, but the flow has no such step",
-                    "give the step its name back, or begin with a new folder",
-                );
-            }
-            Some(step) if (&step.kind, &step.fingerprint) != (&stored.kind, &stored.fingerprint) => {
-                return refused(
-                    "has changed so that it cannot read the state it has here",
-                    "undo the change, or begin with a new folder",
-                );
-            }
-            Some(_) => {}
-        }
-    }
-    let mut next = known.keys().next_back().copied().unwrap_or(0) + 1;
-    let mut numbered = BTreeMap::new();
-    for step in steps {
-        let number = known.iter().find(|(_, stored)| stored.id == step.id).map(|(&number, _)| number);
-        let number = number.unwrap_or_else(|| {
-            next += 1;
-            next - 1
-        });
-        numbered.insert(number, step.clone());
-    }
-    Ok(numbered)
 }

@@ -8,7 +8,7 @@ use super::check::examine;
 use super::error::{StoreError, Trouble};
 use super::look::{open_parts, time_text};
 use super::part::PartStore;
-use super::resume::{file_name, judge};
+use super::resume::{file_name, find_epoch};
 use super::sqlite::SqlitePart;
 use super::store::find;
 use crate::dataflow::env::Env;
@@ -146,7 +146,7 @@ pub fn make(folder: &Path, to: &Path, env: &Env) -> Result<Manifest, StoreError>
     let mut manifest = Manifest {
         store: identity.store.clone(),
         flow: identity.flow.to_string(),
-        epoch: judge(&catalogues, &identity.flow)?.0,
+        epoch: find_epoch(&catalogues, &identity.flow)?.0,
         wxhost: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: time_text(env.clock.now()),
         files: BTreeMap::new(),
@@ -179,6 +179,19 @@ fn copy_into(folder: &Path, parts: &[SqlitePart], manifest: &mut Manifest) -> Re
     fs::write(&path, format!("{:#}\n", manifest.to_json())).map_err(|error| StoreError::io(path.display(), &error))?;
     sync(&path)?;
     sync(folder)
+}
+
+/// As [`restore`], but a store that was made from this savepoint before is left as it is: whoever starts a flow again with
+/// the same flags goes on.
+///
+/// # Errors
+/// As for `restore`.
+pub fn restore_once(savepoint: &Path, folder: &Path) -> Result<(), StoreError> {
+    let first = folder.join(file_name(0));
+    if first.is_file() && SqlitePart::look(&first)?.catalogue().identity.store == read(savepoint)?.store {
+        return Ok(());
+    }
+    restore(savepoint, folder).map(drop)
 }
 
 /// Makes the store of a savepoint in a folder that has none. What was cut short is made anew by the same call.

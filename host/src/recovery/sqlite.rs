@@ -98,6 +98,7 @@ impl SqlitePart {
         }
         for (sql, ids) in [
             ("DELETE FROM executions WHERE x = ?1", t.removed_executions.iter().map(|x| x.cast_signed()).collect()),
+            ("DELETE FROM steps WHERE step = ?1", t.removed_steps.clone()),
             ("DELETE FROM epochs WHERE epoch = ?1", t.removed_sealed.iter().map(|e| e.0.cast_signed()).collect()),
             ("DELETE FROM bases WHERE id = ?1", ids(&t.removed_blocks, Layer::Base)),
             ("DELETE FROM deltas WHERE id = ?1", ids(&t.removed_blocks, Layer::Delta)),

@@ -1,12 +1,13 @@
 //! The store: a folder of parts, opened, judged, claimed, and then written by one thread a part.
 
 use super::block::{self, SLICES, slice_of};
-use super::catalogue::{Catalogue, Execution, Identity, Layer, PositionRow, Role, Step, StepNumber};
+use super::catalogue::{Catalogue, Execution, Identity, Layer, PositionRow, Role, StepNumber};
 use super::compact;
+use super::compare::MARKS;
 use super::error::{StoreError, Trouble};
-use super::load::{Shelf, lock};
+use super::load::{Shelf, Size, lock};
 use super::part::{PartStore, Transaction};
-use super::resume::{Resume, file_name, resume};
+use super::resume::{Resume, Wanted, file_name, resume};
 use super::sqlite::{self, SqlitePart};
 use super::writer::{self, Order, Seals, WriterCx};
 use crate::data::ids::{FlowId, PartitionId, StepId};
@@ -24,6 +25,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// Of a store's name, which is random, so much is enough to tell it from others.
+const RUN_ID_STORE: usize = 16;
 
 /// How to keep a store.
 #[derive(Clone, Copy, Debug)]
@@ -48,44 +52,65 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a folder, or makes one where there is none. `steps` are those of the flow that keep something.
+    /// Opens the store in a folder, or makes one where there is none.
     ///
     /// # Errors
     /// The store is damaged, in use, or not one that this flow can go on from.
-    pub fn open(
-        folder: &Path,
-        flow: &FlowId,
-        steps: &[Step],
-        options: Options,
-        env: &Env,
-    ) -> Result<Store, StoreError> {
+    pub fn open(folder: &Path, wanted: &Wanted<'_>, options: Options, env: &Env) -> Result<Store, StoreError> {
         let mut files = find(folder)?;
         if files.is_empty() || is_unfinished(folder, &files)? {
-            create(folder, flow, options.parts, env)?;
+            create(folder, wanted.flow, options.parts, env)?;
             files = find(folder)?;
         }
         let mut parts: Vec<Box<dyn PartStore>> = Vec::new();
         for file in files {
             parts.push(Box::new(SqlitePart::open(&folder.join(file))?));
         }
-        Self::from_parts(parts, flow, steps, options)
+        let store = Self::from_parts(parts, wanted, options)?;
+        store.resume().check()?;
+        Ok(store)
     }
 
-    /// Makes a store of parts that are open.
+    /// Opens the store in a folder to look at it: nothing is changed, and states that cannot be kept are no error. None if
+    /// there is no store.
     ///
     /// # Errors
-    /// As for `open`.
+    /// The store is damaged, in use, or one of another flow.
+    pub fn look(folder: &Path, wanted: &Wanted<'_>) -> Result<Option<Store>, StoreError> {
+        let files = find(folder)?;
+        let mut parts: Vec<Box<dyn PartStore>> = Vec::new();
+        for file in &files {
+            parts.push(Box::new(SqlitePart::look(&folder.join(file))?));
+        }
+        let was_claimed = parts.iter().any(|part| part.catalogue().execution() > 0);
+        if !files.contains(&file_name(0)) && !was_claimed {
+            return Ok(None);
+        }
+        Self::from_parts(parts, wanted, Options::default()).map(Some)
+    }
+
+    /// Makes a store of parts that are open. States that cannot be kept are no error yet.
+    ///
+    /// # Errors
+    /// As for `look`.
     pub fn from_parts(
         mut parts: Vec<Box<dyn PartStore>>,
-        flow: &FlowId,
-        steps: &[Step],
+        wanted: &Wanted<'_>,
         options: Options,
     ) -> Result<Store, StoreError> {
         parts.sort_by_key(|part| part.catalogue().identity.part);
         let catalogues: Vec<&Catalogue> = parts.iter().map(|part| part.catalogue()).collect();
-        let resume = resume(&catalogues, flow, steps)?;
+        let resume = resume(&catalogues, wanted)?;
         let parts = parts.into_iter().map(|part| Arc::new(Mutex::new(part))).collect();
         Ok(Store { shelf: Shelf { parts, resume }, retention: options.retention })
+    }
+
+    /// A name that no other execution has, of this store or of another: that of the store, `x`, and the number of the
+    /// execution that goes on.
+    pub fn run_id(&self) -> String {
+        let first = lock(&self.shelf.parts[0]);
+        let store: String = first.catalogue().identity.store.chars().take(RUN_ID_STORE).collect();
+        format!("{store}x{}", self.shelf.resume.execution)
     }
 
     /// Where the store goes on.
@@ -102,11 +127,19 @@ impl Store {
         self.shelf.load_sinks(step)
     }
 
+    /// What there is under a number of a step.
+    ///
+    /// # Errors
+    /// The store is damaged or cannot be read.
+    pub fn size_of(&self, number: StepNumber) -> Result<Size, LogicError> {
+        self.shelf.size_of(number)
+    }
+
     /// Claims the store for an execution with `workers`: removes what the last one did not finish, in all parts. Nothing
     /// may be read from a source before this returns.
     ///
     /// # Errors
-    /// A part cannot be written, or a thread cannot be started.
+    /// A part cannot be written, or a thread cannot be started; or some state cannot be kept.
     pub fn claim(
         self,
         workers: usize,
@@ -115,6 +148,7 @@ impl Store {
         writers: &Writers,
     ) -> Result<ClaimedStore, StoreError> {
         let Store { shelf: Shelf { parts, resume }, retention } = self;
+        resume.check()?;
         let execution = Execution {
             number: resume.execution,
             resume: resume.epoch,
@@ -124,7 +158,7 @@ impl Store {
         };
         for part in &parts {
             let mut part = lock(part);
-            let claim = Transaction::claim(part.catalogue(), execution.clone(), &resume.steps);
+            let claim = Transaction::claim(part.catalogue(), execution.clone(), &resume);
             part.commit(claim)?;
         }
         let seals = Arc::new(Seals::new(parts.len(), resume.epoch));
@@ -140,7 +174,15 @@ impl Store {
             let started = writer::start(&cx, number, part.clone());
             orders.push(started.map_err(|error| StoreError::io(format!("thread {number}"), &error))?);
         }
-        let handed_in = AtomicU64::new(resume.epoch.0);
+        // With the first epoch, whatever it changes, the old ones of states that are replaced are retired.
+        let first = resume.first_epoch();
+        for (&number, order) in
+            resume.compared.retires.iter().flat_map(|number| orders.iter().map(move |o| (number, o)))
+        {
+            order.send(Order::Position(mark(number, first))).ok();
+        }
+        let is_changed = !resume.compared.retires.is_empty();
+        let handed_in = AtomicU64::new(if is_changed { first.0 } else { resume.epoch.0 });
         Ok(ClaimedStore { shelf: Shelf { parts, resume }, seals, orders, handed_in })
     }
 }
@@ -232,6 +274,10 @@ impl Recovery for ClaimedStore {
         &self.seals.durable
     }
 
+    fn migrates(&self, step: &StepId) -> Option<u32> {
+        self.shelf.resume.compared.migrates.get(step).copied()
+    }
+
     fn committed(&self, step: &StepId, part: &PartitionId, epoch: Epoch) {
         if let Ok(step) = self.shelf.number_of(step) {
             self.order(self.shelf.home_of(part), Order::Committed { step, part: part.clone(), epoch });
@@ -254,6 +300,14 @@ impl Recovery for ClaimedStore {
     fn load_sinks(&self, step: &StepId) -> Result<Vec<Manifest>, LogicError> {
         self.shelf.load_sinks(step)
     }
+}
+
+/// The row that says that a number is retired.
+pub(super) fn mark(number: StepNumber, epoch: Epoch) -> PositionRow {
+    let part = number.to_string().as_str().into();
+    let mut row = PositionRow { role: Role::Source, id: 0, epoch, step: MARKS, part, bytes: Vec::new(), crc: 0 };
+    row.crc = row.checksum();
+    row
 }
 
 /// The names of the files of parts in a folder, sorted.

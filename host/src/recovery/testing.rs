@@ -2,10 +2,12 @@
 
 use super::catalogue::{BlockRow, Catalogue, Identity, Layer, Step};
 use super::compact::damaged;
+use super::compare::FlowStep;
 use super::error::{StoreError, Trouble};
 use super::part::{PartStore, Transaction};
-use super::resume::file_name;
+use super::resume::{Wanted, file_name};
 use super::store::{Options, Store};
+use crate::data::ids::FlowId;
 use crate::data::key::Keys;
 use crate::data::time::{Epoch, Instant};
 use crate::dataflow::durable::{Changes, Recovery};
@@ -16,7 +18,7 @@ use arrow::array::{BinaryArray, StringArray};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 /// Storage in memory; what has been committed outlives the part, as a disk does.
@@ -73,9 +75,16 @@ impl PartStore for MemoryPart {
     }
 }
 
+/// What a flow called "test" wants to keep of some steps.
+pub fn wanted(steps: &[FlowStep]) -> Wanted<'_> {
+    static FLOW: LazyLock<FlowId> = LazyLock::new(|| "test".into());
+    Wanted { flow: &FLOW, steps, drops: &[] }
+}
+
 /// A step called `id`.
-pub fn step(id: &str) -> Step {
-    Step { id: id.into(), kind: "fold".to_owned(), fingerprint: vec![1] }
+pub fn step(id: &str) -> FlowStep {
+    let step = Step { id: id.into(), kind: "fold".to_owned(), fingerprint: vec![1] };
+    step.into()
 }
 
 /// Changes of keys to numbers; none discards.
@@ -96,9 +105,10 @@ pub fn env() -> Env {
 /// partition and writes one.
 pub fn run_sample(folder: &Path, epochs: RangeInclusive<u64>) {
     let kinds = [("count", "fold"), ("last", "stateful"), ("in", "input"), ("out", "output")];
-    let steps = kinds.map(|(id, kind)| Step { kind: kind.to_owned(), ..step(id) });
+    let steps = kinds.map(|(id, kind)| FlowStep::from(Step { kind: kind.to_owned(), ..step(id).step }));
     let (writers, failure) = (Writers::default(), FailureSlot::default());
-    let store = Store::open(folder, &"sample".into(), &steps, Options { parts: 2, retention: 99 }, &env()).unwrap();
+    let wanted = Wanted { flow: &"sample".into(), steps: &steps, drops: &[] };
+    let store = Store::open(folder, &wanted, Options { parts: 2, retention: 99 }, &env()).unwrap();
     let store = store.claim(3, &env(), &failure, &writers).unwrap();
     assert_eq!(store.first_epoch(), Epoch(*epochs.start()));
     for n in epochs {

@@ -5,6 +5,7 @@ use crate::dataflow::build::{BuildCx, Execution, Stream};
 use crate::dataflow::emit::RowErrors;
 use crate::dataflow::error::StepError;
 use crate::dataflow::hand_in::{self, HandIns};
+use crate::dataflow::migration::Migration;
 use crate::dataflow::progress::Progress;
 use crate::plan::Plan;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
                 row_errors: row_errors(plan, at),
                 sources: sources[at].clone(),
                 half: None,
+                migration: Migration::of(execution, &step.id),
             };
             let streams = step.build.build(&mut cx, ups).map_err(|error| StepError {
                 step: step.id.clone(),

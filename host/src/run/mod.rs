@@ -22,7 +22,7 @@ use crate::telemetry::meter::StepFigures;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use recovery::RecoveryOptions;
+pub use recovery::{RecoveryOptions, kept_steps};
 
 /// How long a failed execution waits for its sinks to take back what they staged.
 const WRITERS_END: Duration = Duration::from_secs(30);
@@ -104,7 +104,7 @@ impl Handle {
         };
         let mut recovery = None;
         if let Some(store) = &options.recovery {
-            let resumed = recovery::resume(plan, store, options.workers, options.epoch, &execution, open)?;
+            let resumed = recovery::resume(plan, store, options.workers, options.epoch, &mut execution, open)?;
             let epochs = Epochs::new(execution.env.clone(), resumed.first, options.epoch);
             execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone()));
             recovery = Some(resumed.recovery);

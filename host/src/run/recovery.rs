@@ -4,7 +4,7 @@
 //! knows of; only then the store is claimed, which removes what was not finished; and sinks show what was staged.
 
 use super::RunError;
-use crate::data::ids::{FlowId, PartitionId, StepId, WorkerIndex};
+use crate::data::ids::{PartitionId, StepId, WorkerIndex};
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
@@ -12,9 +12,11 @@ use crate::dataflow::env::Env;
 use crate::dataflow::error::{LogicError, StepError};
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
-use crate::plan::{Plan, PlannedStep};
+use crate::plan::{Plan, PlannedStep, kept};
 use crate::recovery::catalogue::Step;
+use crate::recovery::compare::FlowStep;
 use crate::recovery::error::StoreError;
+use crate::recovery::resume::Wanted;
 use crate::recovery::store::{self, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub struct RecoveryOptions {
     pub parts: u64,
     /// For how long superseded snapshots are kept.
     pub backup_interval: Duration,
+    /// Steps whose states are dropped, if they cannot be kept.
+    pub drop_state: Vec<StepId>,
 }
 
 /// What an execution goes on from.
@@ -39,8 +43,8 @@ pub(super) struct Resumed {
     pub first: Epoch,
 }
 
-/// How the store of a flow is opened, whose steps these are.
-pub(super) type Open = dyn Fn(&RecoveryOptions, &FlowId, &[Step], store::Options, &Env) -> Result<Store, StoreError>;
+/// How the store of a flow is opened.
+pub(super) type Open = dyn Fn(&RecoveryOptions, &Wanted<'_>, store::Options, &Env) -> Result<Store, StoreError>;
 
 /// Opens the store in its folder.
 ///
@@ -48,12 +52,11 @@ pub(super) type Open = dyn Fn(&RecoveryOptions, &FlowId, &[Step], store::Options
 /// As for [`Store::open`].
 pub(super) fn open(
     options: &RecoveryOptions,
-    flow: &FlowId,
-    steps: &[Step],
+    wanted: &Wanted<'_>,
     store: store::Options,
     env: &Env,
 ) -> Result<Store, StoreError> {
-    Store::open(&options.dir, flow, steps, store, env)
+    Store::open(&options.dir, wanted, store, env)
 }
 
 /// Opens the store and claims it.
@@ -66,19 +69,23 @@ pub(super) fn resume(
     options: &RecoveryOptions,
     workers: usize,
     epoch: Duration,
-    execution: &Execution,
+    execution: &mut Execution,
     open: &Open,
 ) -> Result<Resumed, RunError> {
-    let env = &execution.env;
+    let env = &execution.env.clone();
     let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
-    let store = open(options, &plan.flow, &kept_steps(plan), store_options, env)?;
+    let steps = kept_steps(plan);
+    let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
+    let store = open(options, &wanted, store_options, env)?;
     let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {
         let manifests = of_sink(store.load_sinks(&step.id).map_err(failed)?);
         sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
     }
+    // Whatever is found of an execution tells so whose it is.
+    execution.run_id = store.run_id().into();
     let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
     let recovery: Arc<dyn Recovery> = Arc::new(claimed);
     for (step, sink) in sinks {
@@ -89,6 +96,7 @@ pub(super) fn resume(
             run_id: execution.run_id.clone(),
             env: env.clone(),
             meter: step.meter.clone(),
+            migration: None,
         };
         sink.resume(&cx, &manifests).map_err(|error| RunError::Step(of_step(step, error)))?;
         for manifest in manifests {
@@ -98,14 +106,13 @@ pub(super) fn resume(
     Ok(Resumed { first: recovery.first_epoch(), recovery })
 }
 
-/// The steps that keep something.
-fn kept_steps(plan: &Plan) -> Vec<Step> {
-    let step = |id: StepId, kind: &str| Step { id, kind: kind.to_owned(), fingerprint: Vec::new() };
-    let own = plan.steps.iter().flat_map(|planned| {
-        let names = crate::dataflow::keyed::names_of(&planned.id);
-        [step(planned.id.clone(), planned.op), step(names, planned.op)]
+/// What a plan keeps, as a store wants to know it.
+pub fn kept_steps(plan: &Plan) -> Vec<FlowStep> {
+    let kept = kept::steps(plan).into_iter().map(|kept| FlowStep {
+        step: Step { id: kept.id, kind: kept.kind, fingerprint: kept.fingerprint },
+        renamed_from: kept.renamed_from,
     });
-    own.collect()
+    kept.collect()
 }
 
 /// What a sink is to know of: not what another partition has taken over.

@@ -108,6 +108,7 @@ fn copy(step: &PlannedStep, ups: Vec<PlannedUp>) -> PlannedStep {
         max_errors: step.max_errors,
         error_port: step.error_port,
         notes: Vec::new(),
+        kept: None,
         meter: Arc::default(),
     }
 }

@@ -14,7 +14,7 @@ use crate::dataflow::sink::{self, Flush, Job, PartWriter, Writer};
 use crate::dataflow::user_fn::{InstanceCx, RowError};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Logs are written anew when more than this is dead in them, and more than half of them. Little in tests, so that they

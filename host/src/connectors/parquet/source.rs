@@ -335,6 +335,7 @@ mod tests {
             run_id: "run".into(),
             env: real::env(),
             meter: Arc::default(),
+            migration: None,
         }
     }
 

@@ -61,15 +61,14 @@ fn checksum(number: u64, bytes: &[u8]) -> u64 {
     xxh3_64(bytes) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// Takes a file's number and its rows.
+pub(super) type Each<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), LogicError>;
+
 /// Reads the first bytes of a log, which are whole records, and hands out each: its file's number, and its rows.
 ///
 /// # Errors
 /// The log is shorter or damaged, or `each` failed.
-pub(super) fn read(
-    path: &Path,
-    length: u64,
-    each: &mut dyn FnMut(u64, &[u8]) -> Result<(), LogicError>,
-) -> Result<(), LogicError> {
+pub(super) fn read(path: &Path, length: u64, each: Each<'_>) -> Result<(), LogicError> {
     let file = File::open(path).map_err(|error| unreadable(path, &error.to_string()))?;
     let mut input = BufReader::with_capacity(1 << 20, file.take(length));
     let (mut at, mut bytes) = (0, Vec::new());

@@ -161,7 +161,7 @@ mod tests {
     fn read(script: &Script, position: u64) -> Vec<String> {
         let env = scripted::env(Instant(0));
         let (step, worker, run_id, meter) = ("s".into(), WorkerIndex(0), "run".into(), Arc::default());
-        let cx = InstanceCx { step, worker, run_id, env, meter };
+        let cx = InstanceCx { step, worker, run_id, env, meter, migration: None };
         let part = script.open(&cx, &"script".into(), Some(&position.to_le_bytes())).unwrap();
         let mut reader = part.reader;
         let mut done = Vec::new();

@@ -57,6 +57,7 @@ pub(in crate::connectors) fn cx(execution: u64, worker: usize, env: &Env) -> Ins
         run_id: format!("5t0rex{execution}").into(),
         env: env.clone(),
         meter: Arc::default(),
+        migration: None,
     }
 }
 

@@ -285,8 +285,8 @@ fn a_folder_that_is_not_as_the_store_knows_it_is_refused() {
     refused("log gone", &|place, _| fs::remove_file(place.path(&log(place))).unwrap());
     expect_test::expect![[r#"
         as it was: -
-        older store: rows of files that are not finished cannot be read from DIR/out/.rows-0-0.5t0rex1.part: No such file or directory (os error 2)
-          help: put it back from a copy that is as new as the store; or begin anew with a new store and a new folder
+        older store: this store does not know of DIR/out/part-5t0rex2-0-0.parquet: it is older than the file
+          help: go on from the newest copy of the store; or, if what came later is not wanted, remove the files of it
         changed: DIR/out/part-5t0rex2-0-1.parquet was changed: it has 4 bytes, and 793 were written
           help: put it back from a copy that is as new as the store; or begin anew with a new store and a new folder
         taken away: -

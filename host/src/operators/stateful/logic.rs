@@ -269,6 +269,11 @@ impl Keyed for Logic {
         self.ask(&waiting, Instant(i64::MIN))
     }
 
+    fn touch_all(&mut self) -> Result<(), LogicError> {
+        self.groups.touch_all();
+        Ok(())
+    }
+
     fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
         let Logic { function, rules, groups, wakes, ends, .. } = self;
         changes(groups, |_, live| {

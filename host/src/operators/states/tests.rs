@@ -138,6 +138,7 @@ fn what_stands_behind_states_stays_when_they_are_brought_into_a_new_version() {
         run_id: "r".into(),
         env: real::env(),
         meter: Arc::default(),
+        migration: None,
     };
     let migrated = migrate.migrate(&cx, 1, &saved).unwrap();
     assert_eq!(migrated, BinaryArray::from_iter_values([&b"aa12"[..], b"34", b"bcbc56"]));

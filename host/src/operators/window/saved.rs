@@ -364,6 +364,7 @@ mod tests {
             run_id: "run".into(),
             env: crate::dataflow::env::real::env(),
             meter: Arc::default(),
+            migration: None,
         };
         let migrated = MigrateWindows(Arc::new(Doubles)).migrate(&cx, 3, &write([&[b"ab", b"c"], &[b""]])).unwrap();
         assert_eq!(migrated, write([&[b"abab", b"cc"], &[b""]]));

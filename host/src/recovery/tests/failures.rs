@@ -48,7 +48,7 @@ fn run(seal: fn() -> StoreError) -> (Domain, String) {
     for (number, part) in world.parts().into_iter().enumerate() {
         parts.push(if number == 1 { Box::new(Failing { part, seal }) } else { Box::new(part) });
     }
-    let store = Store::from_parts(parts, &"test".into(), &[step("sum")], Options::default()).unwrap();
+    let store = Store::from_parts(parts, &wanted(&[step("sum")]), Options::default()).unwrap();
     let (failure, writers) = (FailureSlot::default(), Writers::default());
     let store = store.claim(1, &scripted::env(Instant(0)), &failure, &writers).unwrap();
     let rows: Vec<String> = (0..100).map(|n| n.to_string()).collect();

@@ -24,7 +24,7 @@ fn env() -> Env {
 }
 
 fn open(folder: &Path) -> Result<Store, StoreError> {
-    Store::open(folder, &"test".into(), &[step("sum"), step("in"), step("out")], OPTIONS, &env())
+    Store::open(folder, &wanted(&[step("sum"), step("in"), step("out")]), OPTIONS, &env())
 }
 
 /// A store that is claimed, and what ends when it has.
@@ -203,7 +203,7 @@ fn a_store_whose_making_was_cut_short_is_made_again() {
     assert_eq!((store.resume().epoch, store.shelf.parts.len()), (Epoch(0), 3));
     let wrong = Options { parts: 65, ..OPTIONS };
     let other = folder.path().join("other");
-    let error = Store::open(&other, &"test".into(), &[], wrong, &env()).map(drop).unwrap_err();
+    let error = Store::open(&other, &wanted(&[]), wrong, &env()).map(drop).unwrap_err();
     assert_eq!(error.trouble, Trouble::Refused);
     assert!(!other.exists());
 }

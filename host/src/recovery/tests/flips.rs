@@ -49,7 +49,7 @@ fn open(folder: &Path) -> Result<Store, String> {
         let part = SqlitePart::open(&folder.join(file_name(part))).map_err(|error| error.message)?;
         parts.push(Box::new(part));
     }
-    Store::from_parts(parts, &"test".into(), &[step("sum")], Options::default()).map_err(|error| error.message)
+    Store::from_parts(parts, &wanted(&[step("sum")]), Options::default()).map_err(|error| error.message)
 }
 
 /// Opens and loads; the epoch that it goes on from, or why the store is refused.

@@ -140,8 +140,7 @@ fn a_protected_folder_is_looked_into_but_not_written() {
     protect(crashed.path(), true);
     let before = bytes(folder.path());
     assert_is_of(&View::open(folder.path()).unwrap(), &history);
-    let opened =
-        Store::open(folder.path(), &"test".into(), &[step("sum")], Options::default(), &super::super::testing::env());
+    let opened = Store::open(folder.path(), &wanted(&[step("sum")]), Options::default(), &super::super::testing::env());
     let error = opened.err().unwrap();
     assert_eq!(error.message, "recovery store, part-0.sqlite3: it is read-only, or its folder is");
     assert!(error.help.is_some());

@@ -1,5 +1,6 @@
 //! The store as a whole: crashes between the parts' transactions, refusals, files that are damaged.
 
+mod changed;
 mod crashes;
 mod failures;
 mod files;
@@ -16,7 +17,7 @@ use super::load::Shelf;
 use super::part::{PartStore, Transaction};
 use super::resume::Resume;
 use super::store::{Options, Store};
-use super::testing::{Disk, MemoryPart, changes, step};
+use super::testing::{Disk, MemoryPart, changes, step, wanted};
 use crate::data::key::{KEY_GROUPS, group_of, hash};
 use crate::data::time::{Epoch, Instant};
 use crate::dataflow::durable::Changes;
@@ -44,7 +45,7 @@ impl World {
     /// Opens the store as it is on the disks.
     fn open(&self) -> Store {
         let parts = self.parts().into_iter().map(|part| Box::new(part) as _).collect();
-        Store::from_parts(parts, &"test".into(), &[step("sum")], Options::default()).unwrap()
+        Store::from_parts(parts, &wanted(&[step("sum")]), Options::default()).unwrap()
     }
 
     /// Opens the store and claims its first `parts` parts: all of them, unless it crashes meanwhile.
@@ -61,7 +62,7 @@ impl World {
 fn claim(part: &mut dyn PartStore, resume: &Resume) {
     let (number, wxhost) = (resume.execution, String::new());
     let execution = Execution { number, resume: resume.epoch, started_at: Instant(0), workers: 1, wxhost };
-    part.commit(Transaction::claim(part.catalogue(), execution, &resume.steps)).unwrap();
+    part.commit(Transaction::claim(part.catalogue(), execution, resume)).unwrap();
 }
 
 /// Seals an epoch in one part: those changes that belong there; in the part that they belong to, also a position of a

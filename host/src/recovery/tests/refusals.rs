@@ -1,6 +1,7 @@
 //! Stores that cannot be gone on from, each with what is said of it.
 
-use super::super::catalogue::{Catalogue, Step};
+use super::super::catalogue::Catalogue;
+use super::super::compare::FlowStep;
 use super::super::resume::resume;
 use super::*;
 use expect_test::{Expect, expect};
@@ -16,10 +17,11 @@ fn parts() -> Vec<Catalogue> {
     parts.iter().map(|part| part.catalogue().clone()).collect()
 }
 
-fn check(change: impl FnOnce(&mut Vec<Catalogue>, &mut Vec<Step>), expect: &Expect) {
+fn check(change: impl FnOnce(&mut Vec<Catalogue>, &mut Vec<FlowStep>), expect: &Expect) {
     let (mut parts, mut steps) = (parts(), vec![step("sum")]);
     change(&mut parts, &mut steps);
-    let error = resume(&parts.iter().collect::<Vec<_>>(), &"test".into(), &steps).unwrap_err();
+    let resumed = resume(&parts.iter().collect::<Vec<_>>(), &wanted(&steps));
+    let error = resumed.and_then(|resumed| resumed.check()).unwrap_err();
     let help = error.help.map_or(String::new(), |help| format!("\nhelp: {help}"));
     expect.assert_eq(&format!("{:?}: {}{help}", error.trouble, error.message));
 }
@@ -27,9 +29,9 @@ fn check(change: impl FnOnce(&mut Vec<Catalogue>, &mut Vec<Step>), expect: &Expe
 #[test]
 fn parts_of_one_store_and_one_time_are_resumed() {
     let parts = parts();
-    let resumed = resume(&parts.iter().collect::<Vec<_>>(), &"test".into(), &[step("sum"), step("new")]).unwrap();
+    let resumed = resume(&parts.iter().collect::<Vec<_>>(), &wanted(&[step("sum"), step("new")])).unwrap();
     assert_eq!((resumed.epoch, resumed.first_epoch(), resumed.execution), (Epoch(3), Epoch(4), 2));
-    assert_eq!(resumed.steps, BTreeMap::from([(1, step("sum")), (2, step("new"))]));
+    assert_eq!(resumed.compared.steps, BTreeMap::from([(1, step("sum").step), (2, step("new").step)]));
 }
 
 #[test]
@@ -148,15 +150,15 @@ fn what_is_damaged_is_refused() {
 #[test]
 fn steps_whose_state_would_be_lost_are_refused() {
     check(
-        |_, steps| steps[0].id = "renamed".into(),
+        |_, steps| steps[0].step.id = "renamed".into(),
         &expect![[r#"
         Refused: recovery store, part-0.sqlite3: step "sum" (fold) has state here, but the flow has no such step
-        help: give the step its name back, or begin with a new folder"#]],
+        help: if it has another name now, write renamed_from = "sum" in that step; --drop-state sum drops its state"#]],
     );
     check(
-        |_, steps| steps[0].fingerprint = vec![2],
+        |_, steps| steps[0].step.fingerprint = vec![2],
         &expect![[r#"
-        Refused: recovery store, part-0.sqlite3: step "sum" (fold) has changed so that it cannot read the state it has here
-        help: undo the change, or begin with a new folder"#]],
+        Refused: recovery store, part-0.sqlite3: step "sum" (fold) has changed so that it cannot go on from the state it has here: what its state depends on
+        help: undo the change; or --drop-state sum drops its state, and it begins anew"#]],
     );
 }

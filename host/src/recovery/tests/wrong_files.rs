@@ -1,9 +1,10 @@
 //! Folders whose files are not those of a whole store: each is refused by the name of the file, with what can be done, by
 //! flows and looks alike.
 
+use super::super::compare::FlowStep;
 use super::super::error::StoreError;
 use super::super::look::View;
-use super::super::resume::file_name;
+use super::super::resume::{Wanted, file_name};
 use super::super::sqlite::SqlitePart;
 use super::super::testing::{env, run_sample};
 use super::*;
@@ -33,12 +34,17 @@ fn check(change: impl Fn(&Path, &Path, &Path), expect: &Expect) {
     let steps = ["count", "last", "in", "out"].map(step);
     let random = env();
     random.random.next();
-    drop(Store::open(other.path(), &"sample".into(), &steps, Options { parts: 2, retention: 9 }, &random).unwrap());
+    let sample = "sample".into();
+    let wanted = Wanted { flow: &sample, steps: &steps, drops: &[] };
+    drop(Store::open(other.path(), &wanted, Options { parts: 2, retention: 9 }, &random).unwrap());
     change(folder.path(), backup.path(), other.path());
     let kinds = [("count", "fold"), ("last", "stateful"), ("in", "input"), ("out", "output")];
-    let steps = kinds.map(|(id, kind)| super::super::catalogue::Step { kind: kind.to_owned(), ..step(id) });
+    let steps = kinds
+        .map(|(id, kind)| FlowStep::from(super::super::catalogue::Step { kind: kind.to_owned(), ..step(id).step }));
+    let sample = "sample".into();
+    let wanted = Wanted { flow: &sample, steps: &steps, drops: &[] };
     let looked = said(&View::open(folder.path()).err().unwrap(), folder.path());
-    let opened = Store::open(folder.path(), &"sample".into(), &steps, Options::default(), &env());
+    let opened = Store::open(folder.path(), &wanted, Options::default(), &env());
     assert_eq!(said(&opened.err().unwrap(), folder.path()), looked);
     expect.assert_eq(&looked);
 }
@@ -62,16 +68,35 @@ fn a_part_that_is_missing_is_named() {
 #[test]
 fn a_part_of_another_time_or_store_is_named() {
     let put = |from: &Path, file: &str, folder: &Path| _ = fs::copy(from.join(file), folder.join(file)).unwrap();
-    check(|folder, backup, _| put(backup, "part-1.sqlite3", folder), &expect![[r#""#]]);
-    check(|folder, backup, _| put(backup, "part-0.sqlite3", folder), &expect![[r#""#]]);
-    check(|folder, _, other| put(other, "part-1.sqlite3", folder), &expect![[r#""#]]);
+    check(
+        |folder, backup, _| put(backup, "part-1.sqlite3", folder),
+        &expect![[r#"
+        Refused: recovery store, part-1.sqlite3: it ends with epoch 4, but part-0.sqlite3 can only be resumed from epoch 6 on; it is an older copy
+        help: restore all files of the store from copies of the same time"#]],
+    );
+    check(
+        |folder, backup, _| put(backup, "part-0.sqlite3", folder),
+        &expect![[r#"
+        Refused: recovery store, part-0.sqlite3: it ends with epoch 4, but part-1.sqlite3 can only be resumed from epoch 6 on; it is an older copy
+        help: restore all files of the store from copies of the same time"#]],
+    );
+    check(
+        |folder, _, other| put(other, "part-1.sqlite3", folder),
+        &expect![[r#"
+        Refused: recovery store, part-1.sqlite3: it is of another store than part-0.sqlite3
+        help: keep only files of one store in the folder"#]],
+    );
     check(
         |folder, _, _| _ = fs::copy(folder.join("part-0.sqlite3"), folder.join("part-1.sqlite3")).unwrap(),
-        &expect![[r#""#]],
+        &expect![[r#"
+            Refused: recovery store, part-1.sqlite3: it was called part-0.sqlite3 before
+            help: give each file the name that it had"#]],
     );
     check(
         |folder, _, _| _ = fs::copy(folder.join("part-0.sqlite3"), folder.join("part-2.sqlite3")).unwrap(),
-        &expect![[r#""#]],
+        &expect![[r#"
+            Refused: recovery store, part-2.sqlite3: it was called part-0.sqlite3 before
+            help: give each file the name that it had"#]],
     );
 }
 

@@ -143,16 +143,20 @@ impl World {
             Fate::Fault(operation, fault) => Some((operation, fault)),
             _ => None,
         });
-        let recovery =
-            RecoveryOptions { dir: PathBuf::new(), parts: self.kept.len() as u64, backup_interval: Duration::ZERO };
+        let recovery = RecoveryOptions {
+            dir: PathBuf::new(),
+            drop_state: Vec::new(),
+            parts: self.kept.len() as u64,
+            backup_interval: Duration::ZERO,
+        };
         let options = Options { workers, epoch, recovery: Some(recovery), env };
         self.tell(&format!("{fate:?}, {workers} workers, epochs of {epoch:?}, {:?}", self.routing.lock().unwrap()));
         let (disk, kept) = (self.disk.clone(), self.kept.clone());
-        let handle = Handle::with_store(&self.plan, &options, &move |_, flow, steps, store, _| {
+        let handle = Handle::with_store(&self.plan, &options, &move |_, wanted, store, _| {
             let parts = (0..)
                 .zip(&kept)
                 .map(|(part, one)| Box::new(Part::open(&disk, one, part, kept.len() as u64)) as Box<dyn PartStore>);
-            Store::from_parts(parts.collect(), flow, steps, store)
+            Store::from_parts(parts.collect(), wanted, store)
         });
         let result = handle.map_err(|error| error.to_string()).and_then(|handle| {
             self.check_resumed(&handle);

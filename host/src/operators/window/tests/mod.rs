@@ -67,6 +67,18 @@ impl Out {
     }
 }
 
+/// A batch in which every other row does not count.
+fn batch_of(rows: &[Row<'_>]) -> Batch {
+    let twice = || rows.iter().flat_map(|row| [row, row]);
+    let times: TimestampMicrosecondArray = twice().map(|row| Some(row.1)).collect();
+    let texts: StringArray = twice().map(|row| Some(row.2).filter(|text| !text.is_empty())).collect();
+    let columns: Vec<Arc<dyn Array>> = vec![Arc::new(times.with_timezone("UTC")), Arc::new(texts)];
+    let columns = RecordBatch::try_new(table(INPUT, &[]).schema(), columns).unwrap();
+    let keys = Keys::new(twice().map(|row| Some(row.0)).collect());
+    let counting: Vec<u32> = (0..rows.len() as u32).map(|row| 2 * row).collect();
+    Batch::keyed(columns, keys).select(&counting)
+}
+
 /// A machine and its surroundings.
 struct Bench {
     machine: Machine,
@@ -106,17 +118,9 @@ impl Bench {
         Bench { machine, clock, part, out: Out::default() }
     }
 
-    /// Hands over a batch in which every other row does not count.
+    /// Hands over a batch.
     fn rows(&mut self, input: usize, rows: &[Row<'_>]) -> &mut Self {
-        let twice = || rows.iter().flat_map(|row| [row, row]);
-        let times: TimestampMicrosecondArray = twice().map(|row| Some(row.1)).collect();
-        let texts: StringArray = twice().map(|row| Some(row.2).filter(|text| !text.is_empty())).collect();
-        let columns: Vec<Arc<dyn Array>> = vec![Arc::new(times.with_timezone("UTC")), Arc::new(texts)];
-        let columns = RecordBatch::try_new(table(INPUT, &[]).schema(), columns).unwrap();
-        let keys = Keys::new(twice().map(|row| Some(row.0)).collect());
-        let counting: Vec<u32> = (0..rows.len() as u32).map(|row| 2 * row).collect();
-        let batch = Batch::keyed(columns, keys).select(&counting);
-        let now = self.now();
+        let (now, batch) = (self.now(), batch_of(rows));
         self.call(|machine, out| machine.on_batch(input, batch, now, out))
     }
 

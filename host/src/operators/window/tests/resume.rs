@@ -3,6 +3,7 @@
 use super::*;
 use crate::data::key::{hash, worker_of};
 use crate::dataflow::keyed::Kept;
+use crate::operators::testing::{Input, check_crashes};
 
 /// What a recovery store has of a step.
 pub(super) type Store = BTreeMap<String, Vec<u8>>;
@@ -192,6 +193,28 @@ fn windows_of_which_every_row_failed_give_nothing_after_a_crash() {
     all.epoch(&mut store);
     let out = all.crash(&store, 1).rows(0, &[("a", 11, "x")]).eof().take();
     assert_eq!((out.down, out.meta.len(), out.errors.len()), (vec!["a 1 x 10..20".into()], 2, 1));
+}
+
+#[test]
+fn what_is_kept_and_given_does_not_depend_on_crashes_and_workers() {
+    let rows = |input, rows: &[Row<'_>]| Input::Rows(input, batch_of(rows).compact().unwrap());
+    for windower in [TUMBLING, Windower::sliding(10, 4, 1), Windower::session(5)] {
+        for (ordered, late) in [(false, Late::Watermark), (true, Late::Window), (false, Late::Window)] {
+            let rules = Rules { ordered, late, ..rules(windower, 10) };
+            let inputs = [
+                (1, rows(0, &[("a", 5, "x"), ("b", 1, "y"), ("a", 30, "z"), ("c", 2, "")])),
+                (2, rows(0, &[("a", 17, "v"), ("a", 26, "!"), ("b", 40, "w")])),
+                (3, Input::Time),
+                (4, rows(1, &[("a", 22, "u"), ("c", 9, "t"), ("b", 33, "s"), ("a", 36, "r")])),
+                (5, rows(0, &[("a", 80, "q"), ("d", 7, "e"), ("b", 34, "p")])),
+                (6, rows(0, &[("c", 90, "o"), ("d", 8, "n"), ("d", 60, "m")])),
+                (7, Input::End),
+            ];
+            let (given, kept) = check_crashes(|| Bench::new(rules, 2).machine, &inputs);
+            assert!(given.iter().any(|given| !given.is_empty()));
+            assert_eq!(kept.last().unwrap().len(), 4, "watermarks last");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,291 @@
+//! What a flow and a store have in common: a pure function from the steps of both to a verdict on each.
+//!
+//! A step's state has a number in the tables; its name, operator and fingerprint are only what is said of the number. A
+//! state that moves to another name keeps its number. A state that is *replaced*, because it is migrated or dropped,
+//! keeps its number and all its rows, too: what comes in its place is written under another number, and with the first
+//! rows of that a mark is sealed, which says that the old number is retired. So until the first epoch of the execution
+//! that replaces it is durable in all parts, a crash leaves the old state whole, and from then on the new one is.
+
+use super::catalogue::{Catalogue, Role, Step, StepNumber};
+use crate::data::fingerprint::Fingerprint;
+use crate::data::ids::StepId;
+use crate::data::time::Epoch;
+use crate::dataflow::hand_in;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The number that marks of retired numbers are written under. No step has it.
+pub const MARKS: StepNumber = 0;
+
+/// A step of the flow that keeps something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowStep {
+    pub step: Step,
+    /// The name that it may still have in the store.
+    pub renamed_from: Option<StepId>,
+}
+
+impl From<Step> for FlowStep {
+    fn from(step: Step) -> Self {
+        FlowStep { step, renamed_from: None }
+    }
+}
+
+/// What becomes of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The store has none of the step.
+    New,
+    Unchanged,
+    /// What changed does it no harm.
+    Kept(Vec<String>),
+    /// Its plugin turns it into a newer version.
+    Migrated {
+        from: u32,
+        to: u32,
+    },
+    /// It is dropped, as was asked for.
+    Dropped,
+    /// The flow has no such step.
+    Gone,
+    /// It cannot be read any more, for these reasons.
+    Unreadable(Vec<String>),
+    /// There is one of the step itself, and one of the step that it is said to be renamed from.
+    Ambiguous(StepId),
+}
+
+/// What becomes of the state of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The name of the step in the flow; in the store, if it has gone.
+    pub step: StepId,
+    pub kind: String,
+    /// The name that it has in the store, if another.
+    pub renamed_from: Option<StepId>,
+    /// Where its state is.
+    pub number: Option<StepNumber>,
+    pub outcome: Outcome,
+}
+
+/// What becomes of all states.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// In the order of the flow; behind them, what has gone.
+    pub verdicts: Vec<Verdict>,
+    /// The numbers that the flow's steps write under.
+    pub steps: BTreeMap<StepNumber, Step>,
+    /// Where steps read that write under another number.
+    pub loads: BTreeMap<StepNumber, StepNumber>,
+    /// The versions of the states that are migrated.
+    pub migrates: BTreeMap<StepId, u32>,
+    /// Numbers whose states are replaced or dropped once the first epoch is sealed.
+    pub retires: Vec<StepNumber>,
+    /// Numbers that nothing was ever written under that lasts.
+    pub unused: BTreeSet<StepNumber>,
+}
+
+/// The name of the step that something is kept of, as it is in a flow file.
+pub fn owner(id: &StepId) -> &str {
+    id.0.split_once('/').map_or(&*id.0, |(owner, _)| owner)
+}
+
+impl Verdict {
+    /// The name that the state has in the store.
+    pub fn stored(&self) -> &StepId {
+        self.renamed_from.as_ref().unwrap_or(&self.step)
+    }
+}
+
+impl Outcome {
+    /// Whether an execution must not begin.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Outcome::Gone | Outcome::Unreadable(_) | Outcome::Ambiguous(_))
+    }
+}
+
+/// What the parts say of steps, up to an epoch.
+struct Known {
+    /// What is said of each number. Not the same in all parts if a claim was cut short.
+    steps: BTreeMap<StepNumber, Vec<Step>>,
+    retired: BTreeSet<StepNumber>,
+    with_state: BTreeSet<StepNumber>,
+    next: StepNumber,
+}
+
+impl Known {
+    fn of(parts: &[&Catalogue], epoch: Epoch) -> Known {
+        let mut steps: BTreeMap<StepNumber, Vec<Step>> = BTreeMap::new();
+        let (mut retired, mut with_state) = (BTreeSet::new(), BTreeSet::new());
+        for part in parts {
+            for (&number, step) in &part.steps {
+                let said = steps.entry(number).or_default();
+                if !said.contains(step) {
+                    said.push(step.clone());
+                }
+            }
+            retired.extend(part.retired(epoch));
+            with_state.extend(part.blocks.iter().filter(|block| block.epoch <= epoch).map(|block| block.step));
+            with_state.extend(part.positions.iter().filter(|row| row.epoch <= epoch).map(|row| row.step));
+        }
+        with_state.retain(|number| *number != MARKS && !retired.contains(number));
+        let next = steps.keys().chain(&retired).max().copied().unwrap_or(MARKS) + 1;
+        Known { steps, retired, with_state, next }
+    }
+
+    /// The number that has the state of a step.
+    fn state_of(&self, id: &StepId) -> Option<StepNumber> {
+        self.with_state.iter().copied().find(|number| self.says(*number, id))
+    }
+
+    fn says(&self, number: StepNumber, id: &StepId) -> bool {
+        self.steps.get(&number).is_some_and(|said| said.iter().any(|step| step.id == *id))
+    }
+}
+
+/// The steps that parts know of at an epoch, but for those whose states were replaced or dropped by then.
+pub fn live_steps(parts: &[&Catalogue], epoch: Epoch) -> BTreeMap<StepNumber, Step> {
+    let known = Known::of(parts, epoch);
+    let has_other = |number: StepNumber, step: &Step| known.state_of(&step.id).is_some_and(|state| state != number);
+    let said = known.steps.iter().filter_map(|(&number, said)| Some((number, said.first()?.clone())));
+    said.filter(|(number, step)| !known.retired.contains(number) && !has_other(*number, step)).collect()
+}
+
+/// Compares what the steps of a flow keep with what is in the parts of a store at an epoch. States of steps named in
+/// `drops` are dropped, if they cannot be kept.
+pub fn compare(parts: &[&Catalogue], epoch: Epoch, flow: &[FlowStep], drops: &[StepId]) -> Comparison {
+    let known = Known::of(parts, epoch);
+    let mut verdicts: Vec<Verdict> = flow.iter().map(|step| judge(&known, step)).collect();
+    for &number in &known.with_state {
+        let is_told = |verdict: &Verdict| match &verdict.outcome {
+            Outcome::Ambiguous(other) => known.says(number, other),
+            _ => false,
+        };
+        if verdicts.iter().any(|verdict| verdict.number == Some(number) || is_told(verdict)) {
+            continue;
+        }
+        if let Some(step) = known.steps.get(&number).and_then(|said| said.first()) {
+            let (step, kind) = (step.id.clone(), step.kind.clone());
+            let (renamed_from, number) = (None, Some(number));
+            verdicts.push(Verdict { step, kind, renamed_from, number, outcome: Outcome::Gone });
+        }
+    }
+    drop_asked(&known, flow, drops, &mut verdicts);
+    number(&known, flow, verdicts)
+}
+
+fn judge(known: &Known, FlowStep { step, renamed_from }: &FlowStep) -> Verdict {
+    let own = known.state_of(&step.id);
+    let before = renamed_from.as_ref().and_then(|old| Some((old, known.state_of(old)?)));
+    let verdict = |number, renamed_from, outcome| {
+        let (step, kind) = (step.id.clone(), step.kind.clone());
+        Verdict { step, kind, renamed_from, number, outcome }
+    };
+    match (own, before) {
+        // After a claim of only some of the parts, it may be one and the same.
+        (Some(own), Some((old, before))) if own != before => verdict(Some(own), None, Outcome::Ambiguous(old.clone())),
+        (None, Some((old, number))) => verdict(Some(number), Some(old.clone()), judge_state(known, number, step)),
+        (Some(number), _) => verdict(Some(number), None, judge_state(known, number, step)),
+        (None, None) => verdict(None, None, Outcome::New),
+    }
+}
+
+/// Judges whether a step can go on from the state under a number.
+fn judge_state(known: &Known, number: StepNumber, step: &Step) -> Outcome {
+    // What is said of a number that has a state differs only in what does the state no harm.
+    let old = known.steps.get(&number).and_then(|said| said.first()).expect("a number with a name was found");
+    if old.kind != step.kind {
+        return Outcome::Unreadable(vec![format!("what it is: {} -> {}", old.kind, step.kind)]);
+    }
+    if old.fingerprint == step.fingerprint {
+        return Outcome::Unchanged;
+    }
+    let both = (Fingerprint::parse(&step.fingerprint), Fingerprint::parse(&old.fingerprint));
+    let (Some(new), Some(old)) = both else {
+        return Outcome::Unreadable(vec!["what its state depends on".to_owned()]);
+    };
+    let found = new.since(&old);
+    match found.migrates {
+        _ if !found.breaking.is_empty() => Outcome::Unreadable(found.breaking),
+        Some((from, to)) => Outcome::Migrated { from, to },
+        None => Outcome::Kept(found.harmless),
+    }
+}
+
+/// Drops what was asked for. All that a step keeps is dropped together.
+fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut Vec<Verdict>) {
+    let is_asked = |id: &StepId| &*id.0 != hand_in::FLOW && drops.iter().any(|drop| &*drop.0 == owner(id));
+    // Steps in the store, of which nothing is to be left.
+    let mut lost: BTreeSet<String> = BTreeSet::new();
+    // Of two states of one step, one is dropped.
+    let mut dropped = Vec::new();
+    for (verdict, step) in verdicts.iter_mut().zip(flow) {
+        let Outcome::Ambiguous(old) = verdict.outcome.clone() else { continue };
+        let Some(other) = known.state_of(&old) else { continue };
+        let (gone, kept) = match (is_asked(&old), is_asked(&verdict.step)) {
+            (true, _) => ((old, Some(other)), (None, verdict.number)),
+            (false, true) => ((verdict.step.clone(), verdict.number), (Some(old), Some(other))),
+            (false, false) => continue,
+        };
+        (verdict.renamed_from, verdict.number) = kept;
+        if let Some(number) = verdict.number {
+            verdict.outcome = judge_state(known, number, &step.step);
+        }
+        let (step, number) = gone;
+        lost.insert(owner(&step).to_owned());
+        let (kind, renamed_from) = (verdict.kind.clone(), None);
+        dropped.push(Verdict { step, kind, renamed_from, number, outcome: Outcome::Dropped });
+    }
+    let refused = verdicts.iter().filter(|verdict| verdict.outcome.is_refused());
+    let asked = refused.filter(|verdict| is_asked(&verdict.step) || is_asked(verdict.stored()));
+    lost.extend(asked.map(|verdict| owner(verdict.stored()).to_owned()));
+    for verdict in verdicts.iter_mut().filter(|verdict| verdict.number.is_some()) {
+        if &*verdict.stored().0 != hand_in::FLOW && lost.contains(owner(verdict.stored())) {
+            verdict.outcome = Outcome::Dropped;
+        }
+    }
+    verdicts.extend(dropped);
+}
+
+/// Gives the flow's steps their numbers.
+fn number(known: &Known, flow: &[FlowStep], verdicts: Vec<Verdict>) -> Comparison {
+    let mut all = Comparison::default();
+    let mut next = known.next;
+    let mut fresh = |step: &Step, taken: &BTreeMap<StepNumber, Step>| {
+        let is_free = |number: &StepNumber| {
+            !known.retired.contains(number) && !known.with_state.contains(number) && !taken.contains_key(number)
+        };
+        let found = known.steps.keys().copied().filter(is_free).find(|number| known.says(*number, &step.id));
+        found.unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        })
+    };
+    for (verdict, FlowStep { step, .. }) in verdicts.iter().zip(flow) {
+        let number = match (&verdict.outcome, verdict.number) {
+            (Outcome::Migrated { from, .. }, Some(old)) => {
+                let number = fresh(step, &all.steps);
+                all.loads.insert(number, old);
+                all.migrates.insert(step.id.clone(), *from);
+                number
+            }
+            (Outcome::Dropped, _) | (_, None) => fresh(step, &all.steps),
+            (_, Some(number)) => number,
+        };
+        all.steps.insert(number, step.clone());
+    }
+    let is_replaced = |verdict: &&Verdict| matches!(verdict.outcome, Outcome::Dropped | Outcome::Migrated { .. });
+    all.retires = verdicts.iter().filter(is_replaced).filter_map(|verdict| verdict.number).collect();
+    let is_used = |number: &StepNumber| {
+        known.retired.contains(number) || known.with_state.contains(number) || all.steps.contains_key(number)
+    };
+    all.unused = known.steps.keys().copied().filter(|number| !is_used(number)).collect();
+    all.verdicts = verdicts;
+    all
+}
+
+impl Catalogue {
+    /// The numbers that were retired up to an epoch.
+    pub fn retired(&self, epoch: Epoch) -> BTreeSet<StepNumber> {
+        let marks = self.positions.iter().filter(|row| row.step == MARKS && row.role == Role::Source);
+        marks.filter(|row| row.epoch <= epoch).filter_map(|row| row.part.0.parse().ok()).collect()
+    }
+}
