@@ -97,7 +97,7 @@ impl World {
 
     /// Goes through all executions. Returns what tells their course from others.
     pub fn run(mut self) -> blake3::Hash {
-        for _ in 0..self.chance.between(0, 6) {
+        for _ in 0..self.chance.between(0, 4) {
             let fate = self.draw_fate();
             if self.execute(fate) == End::Done {
                 self.check_all();
