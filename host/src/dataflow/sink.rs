@@ -295,7 +295,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     }
     let stride = cx.workers();
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
-    let epochs = cx.execution.epochs.clone();
+    let (epochs, sources) = (cx.execution.epochs.clone(), cx.sources.clone());
     builder.build(move |mut capabilities| {
         HandIn::begin(&mut line, &mut capabilities);
         let mut capabilities = Some(capabilities);
@@ -315,7 +315,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
             });
             let Some(held) = &mut capabilities else { return };
             let frontier = frontiers[0].frontier().first().copied();
-            let last = frontier.is_none().then(|| epochs.last());
+            let last = frontier.is_none().then(|| epochs.last(&sources));
             let mut letters = Letters { row_errors: &row_errors, given: Vec::new() };
             let done = failed.and_then(|()| {
                 let mut handed_in = frontier.unwrap_or(u64::MAX);

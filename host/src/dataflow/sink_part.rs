@@ -120,10 +120,10 @@ impl Part {
         let (answer, done) = answers(activator);
         let mut writer = part.writer;
         let writing = cx.execution.writers.begin();
-        let meter = cx.meter.clone();
+        let (meter, env) = (cx.meter.clone(), cx.execution.env.clone());
         let body = Box::new(move || {
             let mut has_closed = false;
-            while let Ok(order) = orders.recv() {
+            while let Ok(order) = env.receive(&orders) {
                 let is_last = matches!(order, Order::Close);
                 let result = carry_out(&mut *writer, order, &meter);
                 let failed = result.is_err();
@@ -369,8 +369,9 @@ impl Phases {
     fn start(name: &PartitionId, cx: &BuildCx<'_>, activator: SyncActivator) -> Result<Phases, LogicError> {
         let (flushes, orders) = unbounded::<(Synced, Flush)>();
         let (answer, synced) = answers(activator);
+        let env = cx.execution.env.clone();
         let body = Box::new(move || {
-            while let Ok((what, flush)) = orders.recv() {
+            while let Ok((what, flush)) = env.receive(&orders) {
                 let done = flush();
                 let failed = done.is_err();
                 if !answer.send(done.map(|()| what)) || failed {

@@ -8,13 +8,14 @@ use crate::data::ids::{PartitionId, StepId, WorkerIndex};
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
+use crate::dataflow::env::Env;
 use crate::dataflow::error::{LogicError, StepError};
-use crate::dataflow::hand_in::FLOW;
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
 use crate::plan::{Plan, PlannedStep, kept};
 use crate::recovery::catalogue::Step;
 use crate::recovery::compare::FlowStep;
+use crate::recovery::error::StoreError;
 use crate::recovery::resume::Wanted;
 use crate::recovery::store::{self, Store};
 use std::path::PathBuf;
@@ -40,8 +41,22 @@ pub struct RecoveryOptions {
 pub(super) struct Resumed {
     pub recovery: Arc<dyn Recovery>,
     pub first: Epoch,
-    /// Whether the input was at its end.
-    pub at_end: bool,
+}
+
+/// How the store of a flow is opened.
+pub(super) type Open = dyn Fn(&RecoveryOptions, &Wanted<'_>, store::Options, &Env) -> Result<Store, StoreError>;
+
+/// Opens the store in its folder.
+///
+/// # Errors
+/// As for [`Store::open`].
+pub(super) fn open(
+    options: &RecoveryOptions,
+    wanted: &Wanted<'_>,
+    store: store::Options,
+    env: &Env,
+) -> Result<Store, StoreError> {
+    Store::open(&options.dir, wanted, store, env)
 }
 
 /// Opens the store and claims it.
@@ -55,20 +70,20 @@ pub(super) fn resume(
     workers: usize,
     epoch: Duration,
     execution: &mut Execution,
+    open: &Open,
 ) -> Result<Resumed, RunError> {
     let env = &execution.env.clone();
     let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
     let steps = kept_steps(plan);
     let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
-    let store = Store::open(&options.dir, &wanted, store_options, env)?;
+    let store = open(options, &wanted, store_options, env)?;
     let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {
         let manifests = of_sink(store.load_sinks(&step.id).map_err(failed)?);
         sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
     }
-    let resumed_from = store.resume().epoch;
     // Whatever is found of an execution tells so whose it is.
     execution.run_id = store.run_id().into();
     let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
@@ -88,9 +103,7 @@ pub(super) fn resume(
             recovery.committed(&step.id, &manifest.part, manifest.epoch);
         }
     }
-    let ends = recovery.load_sources(&StepId::from(FLOW)).map_err(failed)?;
-    let at_end = ends.iter().any(|(_, end)| is_at(end, resumed_from));
-    Ok(Resumed { first: recovery.first_epoch(), recovery, at_end })
+    Ok(Resumed { first: recovery.first_epoch(), recovery })
 }
 
 /// What a plan keeps, as a store wants to know it.
@@ -110,11 +123,6 @@ fn of_sink(manifests: Vec<Manifest>) -> Vec<Manifest> {
     let over: Vec<PartitionId> =
         manifests.iter().map(|manifest| manifest.part.clone()).filter(|part| is_newest_empty(part)).collect();
     manifests.into_iter().filter(|manifest| !manifest.manifest.is_empty() && !over.contains(&manifest.part)).collect()
-}
-
-/// Whether the input ended with an epoch, as it was noted.
-fn is_at(end: &[u8], epoch: Epoch) -> bool {
-    end.try_into().map(u64::from_le_bytes).is_ok_and(|end| end == epoch.0)
 }
 
 fn epochs_in(time: Duration, epoch: Duration) -> u64 {
