@@ -19,9 +19,6 @@ use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-/// The step under whose name the store keeps what is of the whole flow. No step can be called so.
-pub const FLOW: &str = "flow/end";
-
 /// What steps that remember call the place in their input where they were told its end.
 const END: &str = "end";
 

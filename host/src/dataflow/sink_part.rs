@@ -30,9 +30,9 @@ pub(super) struct Part {
     /// Orders that found the writer's queue full.
     backlog: VecDeque<Order>,
     /// For each order under way, in their sequence, the tick that it holds open.
-    held: VecDeque<Option<Vec<Capability<u64>>>>,
+    held: VecDeque<Option<Held>>,
     /// Batches of epochs that may not be written yet, with the ticks that they hold open.
-    pending: BTreeMap<Epoch, Vec<(Batch, Vec<Capability<u64>>)>>,
+    pending: BTreeMap<Epoch, Vec<(Batch, Held)>>,
     /// The epoch that is written.
     epoch: Epoch,
     /// Whether anything of it was ordered, or has to be staged anyway.
@@ -83,8 +83,11 @@ impl Letters<'_> {
     }
 }
 
+/// The ticks that a batch holds open, one for each output.
+type Held = Vec<Capability<u64>>;
+
 /// Rows that a writer refused: the batch, and which of its rows.
-type Refused = Option<(Batch, Vec<RowError>)>;
+type Refused = Option<Box<(Batch, Vec<RowError>)>>;
 
 enum Order {
     Job(Box<Job>),
@@ -281,7 +284,7 @@ impl Part {
         orders.into_iter().for_each(|order| self.order(order, None));
     }
 
-    fn order(&mut self, order: Order, held: Option<Vec<Capability<u64>>>) {
+    fn order(&mut self, order: Order, held: Option<Held>) {
         self.held.push_back(held);
         self.backlog.push_back(order);
         self.push();
@@ -313,7 +316,7 @@ impl Part {
             };
             let held = self.held.pop_front().flatten().unwrap_or_default();
             match answer {
-                Done::Job(Some((batch, errors))) => out.fail(&batch, &errors, &held)?,
+                Done::Job(Some(refused)) => out.fail(&refused.0, &refused.1, &held)?,
                 Done::Job(None) | Done::Published => {}
                 Done::Staged(staged) => {
                     if let Some(kept) = &mut self.kept {
@@ -417,7 +420,7 @@ fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, 
     match &job {
         Job::Rows(batch) => {
             let batch = Batch::clone(batch);
-            return writer.run(job).map(|errors| Some((batch, errors)));
+            return writer.run(job).map(|errors| Some(Box::new((batch, errors))));
         }
         Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),
         Job::Finish { .. } => meter.finished_file(),

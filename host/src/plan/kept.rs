@@ -6,7 +6,6 @@ use crate::catalog::operator::{Keeps, KeptFunction};
 use crate::data::fingerprint::{Fingerprint, Function, Input};
 use crate::data::ids::StepId;
 use crate::data::schema::Type;
-use crate::dataflow::hand_in;
 use crate::dataflow::keyed::names_of;
 use crate::spec::{From, Node, StepSpec, Value};
 use serde_json::Value as Json;
@@ -58,13 +57,6 @@ pub fn steps(plan: &Plan) -> Vec<KeptStep> {
         }
         kept.push(own);
     }
-    kept.push(KeptStep {
-        id: hand_in::FLOW.into(),
-        kind: "flow".to_owned(),
-        fingerprint: Fingerprint { version: 1, ..Fingerprint::default() }.to_bytes(),
-        renamed_from: None,
-        function: None,
-    });
     kept
 }
 
@@ -258,8 +250,7 @@ config = { a = 1 }
         expect![[r#"
             joined/names (join) Some("total/names")
             joined (join) Some("total")
-            out (output file) Some("total")
-            flow/end (flow) None"#]]
+            out (output file) Some("total")"#]]
         .assert_eq(&lines.join("\n"));
     }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Epochs back from the newest durable one that a store can still be resumed from, at least.
-const RETENTION: u64 = 16;
+const RETENTION: u64 = 4;
 
 /// Where an execution is kept, and how.
 #[derive(Clone, Debug)]
