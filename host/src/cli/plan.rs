@@ -20,8 +20,13 @@ pub struct Args {
     /// The flow file
     flow: PathBuf,
 
-    #[command(flatten)]
-    keeping: KeepingArgs,
+    /// The folder of the store [default: that in the flow's [recovery]]
+    #[arg(long, value_name = "DIR", env = "WXHOST_RECOVERY", hide_env_values = true)]
+    recovery: Option<PathBuf>,
+
+    /// Say what comes of it if the state of this step is dropped. May be given more than once
+    #[arg(long, value_name = "STEP")]
+    drop_state: Vec<String>,
 }
 
 /// What a step keeps, and what becomes of it.
@@ -36,7 +41,9 @@ struct Line {
 /// The flow is refused; the store is damaged, in use or of another flow; or some state cannot be kept, which is told.
 pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
     let planned = FlowFile::read(&args.flow)?.plan(env)?;
-    let Some(options) = keeping::options(&args.keeping, &planned.kept, &planned.base) else {
+    let (recovery, drop_state) = (args.recovery.clone(), args.drop_state.clone());
+    let keeping = KeepingArgs { recovery, drop_state, ..KeepingArgs::default() };
+    let Some(options) = keeping::options(&keeping, &planned.kept, &planned.base) else {
         let message = "no recovery store is named".to_owned();
         let help = "name its folder: --recovery DIR, or dir = \"DIR\" in [recovery] of the flow".to_owned();
         return Err(Failure::Usage { message, help });

@@ -43,7 +43,8 @@ pub struct Args {
     #[command(flatten)]
     keeping: KeepingArgs,
 
-    /// Make the recovery store from this copy, a folder that "wxhost recovery savepoint" made, unless that was done before
+    /// Make the recovery store of this savepoint, a folder that "wxhost recovery savepoint" made, unless it was made of
+    /// it before
     #[arg(long, value_name = "PATH")]
     from_savepoint: Option<PathBuf>,
 
