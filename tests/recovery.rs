@@ -1,6 +1,6 @@
 //! Flows that are kept in a recovery store, stopped, changed and run again: by the program as people call it.
 
-use crate::support::process::{signal, wait_until};
+use crate::support::process::{pass, signal, wait_until};
 use crate::support::{Done, copy_folder, temp_dir, wxhost};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -233,6 +233,55 @@ fn a_savepoint_is_gone_back_to() {
     assert!(done.stderr.contains("--recovery DIR"), "{}", done.stderr);
     let done = case.run("--recovery other --from-savepoint store/savepoints/after").expect(78);
     assert!(done.stderr.contains("store/savepoints/after"), "{}", done.stderr);
+}
+
+#[test]
+fn a_time_that_came_while_nothing_ran_is_made_up_for() {
+    let flow = r#"
+flow = "late"
+
+[[step]]
+name = "in"
+op = "input"
+source = { demo = "random_metric", metric = "m", interval = "1h" }
+
+[[step]]
+name = "key"
+op = "key_on"
+key = "metric"
+
+[[step]]
+name = "lists"
+op = "collect"
+max_size = 10
+timeout = "2s"
+as = "list"
+
+[[step]]
+name = "out"
+op = "output"
+sink = { file = "out.jsonl" }
+
+[[step]]
+name = "all"
+op = "output"
+from = "in"
+sink = { file = "all.jsonl" }
+"#;
+    let case = Case::new(flow);
+    let run = || case.wxhost("--recovery store --epoch 20ms").start();
+    let lines = |name: &str| std::fs::read_to_string(case.path(name)).map_or(0, |text| text.lines().count());
+    let child = run();
+    wait_until("the row to be committed", || lines("all.jsonl") == 1);
+    signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    assert_eq!(lines("out.jsonl"), 0, "the row still waits");
+    pass(std::time::Duration::from_secs(2));
+    let child = run();
+    wait_until("the list", || lines("out.jsonl") == 1);
+    signal(&child, "TERM");
+    Done::of(child.wait_with_output().unwrap()).expect(0);
+    assert_eq!((lines("out.jsonl"), lines("all.jsonl")), (1, 1));
 }
 
 #[test]

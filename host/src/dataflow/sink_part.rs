@@ -166,7 +166,8 @@ impl Part {
     /// Takes a batch, which comes to be written in its epoch.
     pub fn take(&mut self, batch: Batch, held: &[Capability<u64>]) {
         // Without recovery rows of a later epoch are shown with those of an earlier one whose end is not seen yet.
-        let epoch = if self.kept.is_some() { Tick(*held[0].time()).epoch() } else { self.epoch };
+        // What a step gives before the first epoch, because a time came while nothing ran, counts to the first.
+        let epoch = if self.kept.is_some() { Tick(*held[0].time()).epoch().max(self.epoch) } else { self.epoch };
         self.pending.entry(epoch).or_default().push((batch, held.to_vec()));
     }
 
