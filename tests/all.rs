@@ -14,6 +14,8 @@ mod examples;
 mod check;
 // Every folder of tests/flows as a flow, with one worker and with three.
 mod flows;
+// Each of them once more, with recovery, and run again.
+mod kept_flows;
 // Kills at random moments, and at every call of the file system.
 #[cfg(target_os = "linux")]
 mod kill_points;

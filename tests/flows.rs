@@ -15,7 +15,7 @@ use std::path::Path;
 
 #[test]
 fn every_flow_gives_the_same_with_one_worker_and_with_three() {
-    let only = std::env::var("FLOW").ok();
+    let only = only();
     let mut failed = Vec::new();
     for case in entries(&root().join("tests/flows")) {
         let name = case.file_name().unwrap().to_str().unwrap();
@@ -32,6 +32,11 @@ fn every_flow_gives_the_same_with_one_worker_and_with_three() {
         }
     }
     assert!(failed.is_empty(), "{} runs failed\n{}", failed.len(), failed.join("\n"));
+}
+
+/// The one folder that is to be run, if not all are.
+pub fn only() -> Option<String> {
+    std::env::var("FLOW").ok()
 }
 
 fn run_case(case: &Path, workers: usize) -> Result<(), String> {
@@ -62,7 +67,7 @@ fn run_flow(dir: &Path, file: &str, workers: usize) -> Result<Done, String> {
 }
 
 /// A call of the program that has to do with a flow file of a folder.
-fn call_on(dir: &Path, file: &str, arguments: &str) -> Result<Wxhost, String> {
+pub fn call_on(dir: &Path, file: &str, arguments: &str) -> Result<Wxhost, String> {
     let text = std::fs::read_to_string(dir.join(file)).map_err(|error| format!("{file}: {error}"))?;
     let call = wxhost(arguments).dir(dir);
     Ok(if text.contains("env:PLUGINS") { call.env("PLUGINS", plugins::folder()) } else { call })
@@ -91,7 +96,8 @@ fn run_tests(case: &Path) -> Result<(), String> {
     if done.code == Some(1) { same("what the tests print", &wanted, &done.stdout, true) } else { Err(done.describe()) }
 }
 
-fn compare(case: &Path, dir: &Path, done: &Done, written: &[String], is_ordered: bool) -> Result<(), String> {
+/// Whether an execution ended as it should, and wrote what it should.
+pub fn compare(case: &Path, dir: &Path, done: &Done, written: &[String], is_ordered: bool) -> Result<(), String> {
     let expected = |name: &str| std::fs::read_to_string(case.join(name)).ok();
     let code: i32 = expected("expected.exit").map_or(0, |code| code.trim().parse().unwrap());
     if done.code != Some(code) {

@@ -2,7 +2,7 @@
 //! is that of a run that nobody disturbed.
 
 use crate::support::process::{pass, signal};
-use crate::support::{Wxhost, files_below, root, temp_dir, wxhost};
+use crate::support::{Wxhost, files_below, plugins, root, temp_dir, wxhost};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -106,6 +106,7 @@ impl Case {
                 std::fs::remove_file(&path).unwrap();
             }
         }
+        std::fs::create_dir(self.path("out")).unwrap();
     }
 
     /// Kills the flow at random moments until it has been killed often enough; whenever it comes to its end, `compare` is
@@ -236,6 +237,11 @@ sink = { file = "out.jsonl" }
 fn partitioned_parquet_survives_kills() {
     let flow = r#"
 [[step]]
+name = "dates"
+op = "map"
+fn = "bench.date_columns"
+
+[[step]]
 name = "page"
 op = "key_on"
 key = "page_url_path"
@@ -249,7 +255,7 @@ timeout = "1s"
 [[step]]
 name = "out"
 op = "output"
-sink = { parquet = "out", partition_by = ["page_url_path"], roll_rows = 10000 }
+sink = { parquet = "out", partition_by = ["year", "month", "day", "page_url_path"], roll_rows = 10000 }
 "#;
     let mut case = Case::new(flow, "string");
     case.run("--summary=never").run().expect(0);
@@ -267,6 +273,44 @@ sink = { parquet = "out", partition_by = ["page_url_path"], roll_rows = 10000 }
         assert!(found == wanted, "seed {}", case.seed);
         assert_eq!(hidden(case), Vec::<String>::new(), "something staged was left");
     });
+}
+
+#[test]
+fn a_sink_in_wasm_with_two_phases_survives_kills() {
+    let flow = format!(
+        r#"
+[plugins.ledger]
+path = "{}/ledger.wasm"
+allow = {{ dirs = ["out:rw"] }}
+
+[[step]]
+name = "users"
+op = "select"
+columns = {{ value = "user_id" }}
+
+[[step]]
+name = "out"
+op = "output"
+sink = {{ plugin = "ledger.careful", config = {{ folder = "out" }} }}
+"#,
+        plugins::folder().display()
+    );
+    let mut case = Case::new(&flow, "string");
+    let mut wanted: Vec<String> = Vec::new();
+    for number in 0..FILES {
+        let text = std::fs::read_to_string(case.path(&format!("in/part-{number}.jsonl"))).unwrap();
+        wanted.extend(text.lines().map(|line| line.split('"').nth(3).unwrap().to_owned()));
+    }
+    wanted.sort_unstable();
+    case.kill(
+        |_, _| {},
+        |case, _| {
+            let folder = case.path("out");
+            let pages = files_below(&folder).into_iter().filter(|name| !name.starts_with('.'));
+            let text: String = pages.map(|name| std::fs::read_to_string(folder.join(name)).unwrap()).collect();
+            assert_eq!(sorted(&text), wanted, "seed {}", case.seed);
+        },
+    );
 }
 
 /// The rows of all Parquet files below a folder, with how often each is there.

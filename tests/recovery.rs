@@ -1,8 +1,8 @@
 //! Flows that are kept in a recovery store, stopped, changed and run again: by the program as people call it.
 
 use crate::support::case::Case;
-use crate::support::process::{signal, wait_until};
-use crate::support::{Done, copy_folder};
+use crate::support::process::{pass, signal, wait_until};
+use crate::support::{Done, copy_folder, wxhost};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -174,6 +174,81 @@ fn what_cannot_be_gone_on_from_is_refused() {
     std::fs::rename(case.path("kept"), case.path("store/part-3.sqlite3")).unwrap();
     case.run("--recovery store").expect(0);
     assert_eq!(case.read("out.jsonl"), output);
+}
+
+#[test]
+fn a_savepoint_is_gone_back_to() {
+    let case = Case::new(SUMS);
+    case.write("in.jsonl", &rows(&[("a", 1), ("b", 2)]));
+    case.run("--recovery store").expect(0);
+    let made = wxhost("recovery --recovery store savepoint before").dir(case.dir.path()).run();
+    made.expect(0);
+    std::fs::copy(case.path("out.jsonl"), case.path("out-before.jsonl")).unwrap();
+    append(&case.path("in.jsonl"), &rows(&[("a", 7)]));
+    case.run("--recovery store").expect(0);
+    let wanted = case.read("out.jsonl");
+    let back = "--recovery back --from-savepoint store/savepoints/before";
+    // What readers have seen is newer than the savepoint.
+    let done = case.run(back).expect(78);
+    assert!(done.stderr.contains("out.jsonl has"), "{}", done.stderr);
+    std::fs::copy(case.path("out-before.jsonl"), case.path("out.jsonl")).unwrap();
+    for workers in [2, 1] {
+        case.run(&format!("{back} -w {workers}")).expect(0);
+        assert_eq!(case.read("out.jsonl"), wanted, "with {workers} workers");
+    }
+    let done = case.run("--from-savepoint store/savepoints/before").expect(2);
+    assert!(done.stderr.contains("--recovery DIR"), "{}", done.stderr);
+    let done = case.run("--recovery other --from-savepoint store/savepoints/after").expect(78);
+    assert!(done.stderr.contains("store/savepoints/after"), "{}", done.stderr);
+}
+
+#[test]
+fn a_time_that_came_while_nothing_ran_is_made_up_for() {
+    let flow = r#"
+flow = "late"
+
+[[step]]
+name = "in"
+op = "input"
+source = { demo = "random_metric", metric = "m", interval = "1h" }
+
+[[step]]
+name = "key"
+op = "key_on"
+key = "metric"
+
+[[step]]
+name = "lists"
+op = "collect"
+max_size = 10
+timeout = "2s"
+as = "list"
+
+[[step]]
+name = "out"
+op = "output"
+sink = { file = "out.jsonl" }
+
+[[step]]
+name = "all"
+op = "output"
+from = "in"
+sink = { file = "all.jsonl" }
+"#;
+    let case = Case::new(flow);
+    let run = || case.wxhost("--recovery store --epoch 20ms").start();
+    let lines = |name: &str| std::fs::read_to_string(case.path(name)).map_or(0, |text| text.lines().count());
+    let child = run();
+    wait_until("the row to be committed", || lines("all.jsonl") == 1);
+    signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    assert_eq!(lines("out.jsonl"), 0, "the row still waits");
+    pass(std::time::Duration::from_secs(2));
+    let child = run();
+    wait_until("the list", || lines("out.jsonl") == 1);
+    signal(&child, "TERM");
+    Done::of(child.wait_with_output().unwrap()).expect(0);
+    assert_eq!((lines("out.jsonl"), lines("all.jsonl")), (1, 1));
 }
 
 #[test]

@@ -12,22 +12,23 @@ const PARTS: u64 = 8;
 /// The most files that a store has.
 const MOST_PARTS: u64 = 64;
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct KeepingArgs {
-    /// Keep positions, states and outputs in this folder, and go on from there when started again
+    /// Keep states, and how far sources and sinks are, in this folder, and go on from there when started again
     #[arg(long, value_name = "DIR", env = "WXHOST_RECOVERY", hide_env_values = true)]
     pub recovery: Option<PathBuf>,
 
-    /// Files of a new recovery store, each with a thread that writes it [default: 8]
+    /// Files of a new store, each written by a thread of its own; a store keeps their number [default: 8]
     #[arg(long, value_name = "N", env = "WXHOST_RECOVERY_PARTS", hide_env_values = true,
         value_parser = clap::value_parser!(u64).range(1..=MOST_PARTS))]
     pub recovery_parts: Option<u64>,
 
-    /// Keep superseded snapshots for so long, such as "1h", for copies of the store's files made one after the other
+    /// For how long epochs before the newest one can still be gone back to, such as "1h": so far may the times be apart
+    /// at which the files of a backup were copied [default: 4 epochs, which is the least]
     #[arg(long, value_name = "DURATION", env = "WXHOST_BACKUP_INTERVAL", hide_env_values = true, value_parser = duration)]
     pub backup_interval: Option<DurationText>,
 
-    /// Drop the state of this step, if the flow has changed so that it cannot be kept. May be given more than once
+    /// Drop the state of this step if the flow has changed so that it cannot be kept. May be given more than once
     #[arg(long, value_name = "STEP")]
     pub drop_state: Vec<String>,
 }

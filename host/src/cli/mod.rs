@@ -58,7 +58,7 @@ enum Command {
     Run(run::Args),
     /// Check a flow and print its plan: steps, ports, schemas. Nothing is run
     Check(check::Args),
-    /// Tell what a flow, if changed, keeps of the states in a recovery store. Nothing is run, nothing is changed
+    /// Tell what a flow that was changed keeps of its recovery store. Nothing is run, nothing is changed
     Plan(plan::Args),
     /// Run the tests of flows
     #[command(long_about = test::HELP)]
@@ -72,7 +72,7 @@ enum Command {
     /// Look into plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
-    /// Look into a recovery store, check it, or copy it. No flow may be running on it
+    /// Look into a recovery store, check it, or copy it, while no flow runs on it
     Recovery(recovery::Args),
     /// List the operators, or explain one
     Operators(reference::Args),

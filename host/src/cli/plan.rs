@@ -4,9 +4,7 @@ use super::exit::Failure;
 use super::flow::FlowFile;
 use super::keeping::{self, KeepingArgs};
 use super::{Output, print, print_json};
-use crate::data::ids::StepId;
 use crate::dataflow::env::Env;
-use crate::dataflow::hand_in;
 use crate::plan::Plan;
 use crate::recovery::compare::{FlowStep, Outcome, Verdict, owner};
 use crate::recovery::load::Size;
@@ -22,8 +20,13 @@ pub struct Args {
     /// The flow file
     flow: PathBuf,
 
-    #[command(flatten)]
-    keeping: KeepingArgs,
+    /// The folder of the store [default: that in the flow's [recovery]]
+    #[arg(long, value_name = "DIR", env = "WXHOST_RECOVERY", hide_env_values = true)]
+    recovery: Option<PathBuf>,
+
+    /// Say what comes of it if the state of this step is dropped. May be given more than once
+    #[arg(long, value_name = "STEP")]
+    drop_state: Vec<String>,
 }
 
 /// What a step keeps, and what becomes of it.
@@ -38,7 +41,9 @@ struct Line {
 /// The flow is refused; the store is damaged, in use or of another flow; or some state cannot be kept, which is told.
 pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
     let planned = FlowFile::read(&args.flow)?.plan(env)?;
-    let Some(options) = keeping::options(&args.keeping, &planned.kept, &planned.base) else {
+    let (recovery, drop_state) = (args.recovery.clone(), args.drop_state.clone());
+    let keeping = KeepingArgs { recovery, drop_state, ..KeepingArgs::default() };
+    let Some(options) = keeping::options(&keeping, &planned.kept, &planned.base) else {
         let message = "no recovery store is named".to_owned();
         let help = "name its folder: --recovery DIR, or dir = \"DIR\" in [recovery] of the flow".to_owned();
         return Err(Failure::Usage { message, help });
@@ -49,7 +54,7 @@ pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
     let store = Store::look(&options.dir, &wanted)?;
     let lines = match &store {
         Some(store) => lines(store)?,
-        None => steps.iter().filter(|kept| is_of_step(&kept.step.id)).map(new).fold(Vec::new(), together),
+        None => steps.iter().map(new).fold(Vec::new(), together),
     };
     let goes_on = lines.iter().all(|line| !line.verdict.outcome.is_refused());
     let epoch = store.as_ref().map(|store| store.resume().epoch.0);
@@ -64,10 +69,6 @@ pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
     if goes_on { Ok(()) } else { Err(Failure::StateLost) }
 }
 
-fn is_of_step(id: &StepId) -> bool {
-    &*id.0 != hand_in::FLOW
-}
-
 fn new(kept: &FlowStep) -> Line {
     let (step, kind) = (kept.step.id.clone(), kept.step.kind.clone());
     let verdict = Verdict { step, kind, renamed_from: None, number: None, outcome: Outcome::New };
@@ -76,7 +77,7 @@ fn new(kept: &FlowStep) -> Line {
 
 fn lines(store: &Store) -> Result<Vec<Line>, Failure> {
     let mut lines = Vec::new();
-    for verdict in store.resume().compared.verdicts.iter().filter(|verdict| is_of_step(&verdict.step)) {
+    for verdict in store.resume().compared.verdicts.iter() {
         let size = verdict.number.map(|number| store.size_of(number)).transpose()?.unwrap_or_default();
         lines = together(lines, Line { verdict: verdict.clone(), size });
     }

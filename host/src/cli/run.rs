@@ -6,6 +6,7 @@ use super::keeping::{self, KeepingArgs};
 use super::{Output, exit};
 use crate::dataflow::env::Env;
 use crate::plan::{Plan, PlannedStep};
+use crate::recovery::savepoint;
 use crate::run::{Handle, Options, Report};
 use crate::spec::{DurationText, Node, Spec, StepSpec, Value};
 use crate::telemetry::progress::{Line, Progress, REFRESH, Watched};
@@ -42,6 +43,11 @@ pub struct Args {
     #[command(flatten)]
     keeping: KeepingArgs,
 
+    /// Make the recovery store of this savepoint, a folder that "wxhost recovery savepoint" made, unless it was made of
+    /// it before
+    #[arg(long, value_name = "PATH")]
+    from_savepoint: Option<PathBuf>,
+
     /// Show no progress line; there is one only if stderr is a terminal
     #[arg(long)]
     no_progress: bool,
@@ -74,6 +80,13 @@ pub(super) fn duration(text: &str) -> Result<DurationText, String> {
 pub fn run(args: &Args, env: Env, output: Output, line: Line) -> Result<(), Failure> {
     let planned = FlowFile::read(&args.flow)?.plan(&env)?;
     let recovery = keeping::options(&args.keeping, &planned.kept, &planned.base);
+    if let Some(savepoint) = &args.from_savepoint {
+        let Some(recovery) = &recovery else {
+            let message = "--from-savepoint says what a recovery store is made from, and there is none".to_owned();
+            return Err(Failure::Usage { message, help: "say where it is to be: --recovery DIR".to_owned() });
+        };
+        savepoint::restore_once(savepoint, &recovery.dir)?;
+    }
     let settings = &planned.spec.run;
     let workers = args.workers.or(settings.workers.as_ref().map(|workers| workers.value));
     let epoch = args.epoch.or(planned.kept.epoch.as_ref().or(settings.epoch.as_ref()).map(|epoch| epoch.value));

@@ -46,9 +46,10 @@ impl Connector for Dir {
 
 As a source, each file that matches is a partition, and they are shared over the workers; files of one flow have one
 format and the same columns. Which files there are is found out when the flow starts. As a sink, each worker writes a
-file of its own, or, with `files`, rows of a key go to one of so many files. Files get their names as those of `file` do, and with recovery have each row
-exactly once, as those do. With fewer workers, the files of those that are gone stay as they are; with more again, they are
-gone on with.
+file of its own, or, with `files`, rows of a key go to one of so many files. Files get their names as those of `file` do.
+
+With recovery, files are read on, and have each row exactly once, as those of `file`. If there are fewer workers than before,
+the files of those that are gone stay as they are; if there are more again, they are written on.
 
 Arguments of the source:
 

@@ -46,16 +46,18 @@ impl Connector for FileConnector {
             "Reads or writes one file of text.
 
 Paths start from the flow's folder. As a source, the file is one partition, read in blocks by one worker; for more
-workers, see `dir`. With recovery, an execution that goes on reads on where the one before stopped, also in a file that has
-grown since; one that was cut, replaced or changed before that place is refused, as is one whose last line had no end when
-it was read, and is longer now. A pipe is read on with whatever comes. As a sink, all rows go through one worker into one file. It is written under a temporary name beside
-it (`.NAME.RUN.part`) and gets its own when the first epoch closes or the input ends, in place of an older file; from then
-on only whole records are appended. If the flow fails before that, an older file stays as it was. Folders are made.
+workers, see `dir`. As a sink, all rows go through one worker into one file. It is written under a temporary name beside it
+(`.NAME.RUN.part`) and gets its own when the first epoch closes or the input ends, in place of an older file; from then on
+only whole records are appended. If the flow fails before that, an older file stays as it was. Folders are made.
 
-With recovery, each row is in the file exactly once, through any crash. The rows of an epoch wait in a hidden file beside
-it (`.NAME.RUN.NUMBER.part`) until the epoch is durable; only then they are appended. The first ones replace an older file.
-A file that somebody else cut, replaced or wrote to is refused when the flow starts again. Devices and pipes get rows at
-once, and after a crash some rows a second time.
+With recovery, a source goes on where the execution before stopped, also in a file that has grown since. One that was cut,
+replaced or changed before that place is refused, as is one whose last line had no end when it was read, and is longer now.
+Of a pipe, whatever comes is read: rows that were not durable are lost in a crash.
+
+With recovery, each row that is written is in the file exactly once, through any crash. The rows of an epoch wait in a
+hidden file beside it (`.NAME.RUN.NUMBER.part`) until the epoch is durable; only then they are appended. The first ones
+replace an older file. A file that somebody else cut, replaced or wrote to is refused when the flow starts again. Devices and
+pipes get rows at once, and after a crash those of epochs that were not durable a second time (at least once).
 
 Arguments of the source:
 

@@ -44,8 +44,8 @@ of its own. Rows that a sink refuses follow the step's `on_error`.
 With recovery, a source goes on from its last durable snapshot. A sink that says that it is two-phase is exactly once: at
 the end of an epoch it stages what was written, and commits it when the epoch is durable; rows of later epochs may be
 written and staged before that. An execution that goes on gives it its last snapshot, in which nothing that was staged
-later counts, and commits again what may not have been. Any other sink is at least once: it is given its last snapshot, and
-the rows behind it a second time.
+later counts, and commits again what may not have been. `wxhost plugin test-sink` tries whether a sink keeps to that. Any
+other sink is at least once: it is given its last snapshot, and the rows behind it a second time.
 
 Arguments:
 

@@ -42,8 +42,9 @@ impl Connector for Stdin {
 One worker reads it, what is there at a time, until it ends. `source = \"stdin\"` is short for `source = { stdin = true }`,
 which reads lines.
 
-With recovery, a flow that starts again reads on whatever its new standard input has. What was read and was not durable
-when it stopped is lost, so that rows come at most once; put them into a file where that matters.
+Nothing of it can be read twice. So with recovery a flow that starts again reads whatever its new standard input has, and
+rows that were read, but were not durable when it crashed, are lost: they come at most once. Put them into a file where
+that matters.
 
 Arguments:
 
@@ -120,7 +121,8 @@ impl Connector for Stdout {
 All rows go through one worker, are written at once, and in whole records. `sink = \"stdout\"` is short for
 `sink = { stdout = true }`, which writes JSON lines.
 
-Rows are written at once, with recovery too: after a crash, those of the last epochs come a second time (at least once).
+With recovery, too, rows are written at once: after a crash, those of epochs that were not durable come a second time (at
+least once).
 
 Arguments:
 

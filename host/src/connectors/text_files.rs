@@ -118,7 +118,8 @@ impl TextFiles {
         for folder in folders {
             let entries = match fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder }) {
                 Ok(entries) => entries,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                // Where a file stands in the way, the first row to be written says so.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
                 Err(error) => return Err(LogicError::io(format!("cannot list {}", folder.display()), &error)),
             };
             for entry in entries.flatten() {

@@ -5,10 +5,10 @@ use super::env::Clock;
 use super::idle::IdleClock;
 use super::keyed::Keyed;
 use super::script::ScriptedStep;
+use super::timer::Timer;
 use crate::data::time::Instant;
 use std::rc::Rc;
 use std::sync::Arc;
-use timely::scheduling::Activator;
 
 /// What an operator's logic waits for.
 pub(super) struct Alarm {
@@ -21,7 +21,7 @@ pub(super) struct Alarm {
 enum Waker {
     /// One timer is enough: it is set anew only for an earlier time, or once it has gone off.
     Timer {
-        operator: Activator,
+        timer: Timer,
         set_for: Option<Instant>,
     },
     Script {
@@ -36,7 +36,7 @@ impl Alarm {
         let worker = cx.scope.worker();
         let env = &cx.execution.env;
         let waker = match &env.script {
-            None => Waker::Timer { operator: cx.scope.activator_for(address.clone()), set_for: None },
+            None => Waker::Timer { timer: Timer::new(cx, address), set_for: None },
             Some(script) => {
                 let step = script.step(worker.sync_activator_for(address.to_vec()), uses_idle_time);
                 Waker::Script { step, generation: 0 }
@@ -69,12 +69,12 @@ impl Alarm {
     pub fn set(&mut self, due: Option<Instant>, now: Instant, has_given: bool) {
         match &mut self.waker {
             Waker::Script { step, generation } => step.looked(*generation, due, has_given),
-            Waker::Timer { operator, set_for } => {
+            Waker::Timer { timer, set_for } => {
                 // Logic was just woken at `now`: a time that has come and still stands would wake it for ever.
                 let due = due.filter(|&due| due > now);
                 if let Some(due) = due.filter(|&due| set_for.is_none_or(|set| due < set || set <= now)) {
                     *set_for = Some(due);
-                    operator.activate_after(due.since(now));
+                    timer.set(due.since(now));
                 }
             }
         }

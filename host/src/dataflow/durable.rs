@@ -46,8 +46,8 @@ pub struct Manifest {
 ///   its capability for the epoch on the stream that ends in the seal;
 /// - once that stream is past an epoch, any worker calls [`Recovery::seal`]. All may; the first counts. At the end of
 ///   input, when the stream has ended, [`Recovery::end`].
-/// - when [`Recovery::durable`] reaches an epoch, sinks commit its manifest. Progress of sinks is that of commits, on
-///   another stream than the one that ends in the seal, or an epoch would wait for itself.
+/// - when [`Recovery::durable`] reaches an epoch, sinks commit its manifest. They hold nothing back for that on the stream
+///   that ends in the seal, or an epoch would wait for itself; but they end only when all is committed.
 pub trait Recovery: Send + Sync {
     /// The epoch that this execution begins with. Everything before it was loaded.
     fn first_epoch(&self) -> Epoch;

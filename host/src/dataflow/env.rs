@@ -2,8 +2,10 @@
 
 use super::script::ScriptedClock;
 use crate::data::time::Instant;
+use crossbeam::channel::{Receiver, RecvError, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
+use timely::scheduling::SyncActivator;
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -29,6 +31,23 @@ pub trait Random: Send + Sync {
     fn next(&self) -> u64;
 }
 
+/// Who of all threads goes on, where it is not the system that decides: one at a time, each up to where it would wait. So
+/// an execution can be repeated exactly.
+pub trait Turns: Send + Sync {
+    /// Has a worker's thread, which is about to begin, wait for its first turn. Nobody goes on before all `workers` have
+    /// come.
+    fn begin(&self, worker: usize, workers: usize);
+
+    /// Ends the turn of this thread, which takes the next one once `is_ready`.
+    fn wait(&self, is_ready: Box<dyn Fn() -> bool + Send>);
+
+    /// Ends the last turn of a worker's thread.
+    fn end(&self);
+
+    /// Has an operator woken after a time.
+    fn wake(&self, after: Duration, operator: SyncActivator);
+}
+
 /// The surroundings of an execution; cheap to clone.
 #[derive(Clone)]
 pub struct Env {
@@ -37,6 +56,24 @@ pub struct Env {
     pub random: Arc<dyn Random>,
     /// The clock once more, where it is one that the flow moves.
     pub script: Option<Arc<ScriptedClock>>,
+    /// None: the system decides which thread goes on. Else the spawner's threads take turns, too.
+    pub turns: Option<Arc<dyn Turns>>,
+}
+
+impl Env {
+    /// Waits for what comes on a line, on a thread of the spawner's.
+    ///
+    /// # Errors
+    /// The line is cut, and nothing is left on it.
+    pub fn receive<T: Send + 'static>(&self, line: &Receiver<T>) -> Result<T, RecvError> {
+        if let Some(turns) = &self.turns {
+            let line = line.clone();
+            let is_cut = |line: &Receiver<T>| matches!(line.try_recv(), Err(TryRecvError::Disconnected));
+            // Nobody else takes from the line meanwhile.
+            turns.wait(Box::new(move || !line.is_empty() || is_cut(&line)));
+        }
+        line.recv()
+    }
 }
 
 /// The real surroundings: the machine's clock, threads and randomness.
@@ -94,6 +131,7 @@ pub mod real {
             spawner: Arc::new(Threads),
             random: Arc::new(Entropy { state: RandomState::new(), counter: AtomicU64::new(0) }),
             script: None,
+            turns: None,
         }
     }
 }
@@ -123,6 +161,7 @@ pub mod scripted {
             random: Arc::new(Counter(AtomicU64::new(0))),
             script: Some(clock),
             spawner: real::env().spawner,
+            turns: None,
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use super::durable::Durable;
 use super::env::Env;
+use crate::data::ids::StepId;
 use crate::data::time::{Epoch, Tick};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use timely::scheduling::SyncActivator;
 
@@ -25,16 +27,23 @@ pub struct Epochs {
     /// When the epoch ends, in nanoseconds of [`super::env::Clock::elapsed`].
     ends_at: AtomicU64,
     draining: AtomicBool,
-    /// Whether a source was cut short of its end.
-    cut_short: AtomicBool,
-    /// Whether any source has given anything.
-    has_read: AtomicBool,
-    /// Whether the execution goes on from an end of its input.
-    began_at_end: bool,
+    /// How far sources are with their ends.
+    ends: Mutex<BTreeMap<StepId, SourceEnd>>,
     /// How far epochs may go, with recovery.
     durable: Option<Arc<Durable>>,
     /// Sources may be asleep when they are asked to end, or when others go on to the next tick.
     sources: Mutex<Vec<SyncActivator>>,
+}
+
+/// How far a source is with its end.
+#[derive(Default)]
+struct SourceEnd {
+    /// Whether it has given anything.
+    has_read: bool,
+    /// Whether it was stopped before its end.
+    is_cut_short: bool,
+    /// The last epoch with which a worker's partitions ended.
+    last: u64,
 }
 
 impl Epochs {
@@ -48,22 +57,18 @@ impl Epochs {
             tick: AtomicU64::new(0),
             ends_at: AtomicU64::new(ends_at),
             draining: AtomicBool::new(false),
-            cut_short: AtomicBool::new(false),
-            has_read: AtomicBool::new(false),
-            began_at_end: false,
+            ends: Mutex::default(),
             durable: None,
             sources: Mutex::default(),
         }
     }
 
-    /// Holds sources back while too many epochs are not durable yet. `began_at_end` says whether the input was at its end
-    /// when the execution before ended.
+    /// Holds sources back while too many epochs are not durable yet.
     #[must_use]
-    pub fn with_recovery(mut self, durable: Arc<Durable>, began_at_end: bool) -> Self {
+    pub fn with_recovery(mut self, durable: Arc<Durable>) -> Self {
         self.durable = Some(durable);
         // So that readers soon see that it goes on.
         self.ends_at = AtomicU64::new(nanos(self.env.clock.elapsed().saturating_add(self.interval / FIRST_EPOCH)));
-        self.began_at_end = began_at_end;
         self
     }
 
@@ -73,28 +78,39 @@ impl Epochs {
     }
 
     /// Says that a source has given something.
-    pub fn note_read(&self) {
-        self.has_read.store(true, Ordering::Release);
+    pub fn note_read(&self, source: &StepId) {
+        self.ends().entry(source.clone()).or_default().has_read = true;
     }
 
-    /// Says that a source was stopped before its end.
-    pub fn cut_short(&self) {
-        self.cut_short.store(true, Ordering::Release);
+    /// Says that all partitions that a worker has of a source have ended with an epoch; or were cut short of their ends.
+    pub fn end_source(&self, source: &StepId, epoch: Epoch, is_cut_short: bool) {
+        let mut ends = self.ends();
+        let end = ends.entry(source.clone()).or_default();
+        end.last = end.last.max(epoch.0);
+        end.is_cut_short |= is_cut_short;
     }
 
-    /// Whether the end of all sources, which has come, is one that steps have not been told of: with recovery a flow that
+    /// Whether the end of some sources, which has come, is one that steps have not been told of: with recovery a flow that
     /// is asked to stop goes on later as if it had not, and one whose input had ended gets nothing new by being run again.
-    pub fn has_new_end(&self) -> bool {
+    ///
+    /// `is_told` says whether the step was told of an end before, and nothing came since.
+    pub fn has_new_end(&self, sources: &[StepId], is_told: bool) -> bool {
         if self.durable.is_none() {
             return true;
         }
-        let has_news = !self.began_at_end || self.has_read.load(Ordering::Acquire);
-        has_news && !self.cut_short.load(Ordering::Acquire)
+        let ends = self.ends();
+        let mut ends = sources.iter().filter_map(|source| ends.get(source));
+        (!is_told || ends.clone().any(|end| end.has_read)) && !ends.any(|end| end.is_cut_short)
     }
 
-    /// The epoch in which the last source was, once all have ended.
-    pub fn last(&self) -> Epoch {
-        Tick(self.tick()).epoch()
+    /// The epoch with which the last of some sources ended, once all have: the same for all workers.
+    pub fn last(&self, sources: &[StepId]) -> Epoch {
+        let ends = self.ends();
+        Epoch(sources.iter().filter_map(|source| ends.get(source)).map(|end| end.last).max().unwrap_or(0))
+    }
+
+    fn ends(&self) -> MutexGuard<'_, BTreeMap<StepId, SourceEnd>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The epoch now; whoever asks first after its end begins the next one.

@@ -5,7 +5,6 @@
 
 use super::build::{BuildCx, Stream};
 use super::durable::{Changes, Recovery};
-use super::epochs::Epochs;
 use super::error::LogicError;
 use super::failure::FailureSlot;
 use super::packet::Packet;
@@ -19,6 +18,17 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// What steps that remember call the place in their input where they were told its end.
+const END: &str = "end";
+
+/// Whether a step was told the end of its input, and no row came since.
+///
+/// # Errors
+/// As for [`Recovery::load_sources`].
+pub(super) fn is_told_end(recovery: &dyn Recovery, step: &StepId) -> Result<bool, LogicError> {
+    Ok(recovery.load_sources(step)?.iter().any(|(part, told)| &*part.0 == END && told[..] == [1]))
+}
 
 /// The streams of a worker's drivers.
 #[derive(Clone, Default)]
@@ -63,6 +73,14 @@ impl HandIn {
         self.recovery.state(step, epoch, changes)
     }
 
+    /// Says that a step was told the end of its input with an epoch, or that rows came after it.
+    ///
+    /// # Errors
+    /// As for [`Recovery::source`].
+    pub fn told_end(&self, step: &StepId, epoch: Epoch, is_told: bool) -> Result<(), LogicError> {
+        self.recovery.source(step, &END.into(), epoch, vec![u8::from(is_told)])
+    }
+
     /// Hands in the position of a partition.
     ///
     /// # Errors
@@ -97,17 +115,8 @@ impl HandIn {
     }
 }
 
-/// The step under whose name the store keeps what is of the whole flow. No step can be called so.
-pub const FLOW: &str = "flow/end";
-
 /// Builds the operator that seals: on every worker, but only the first one's does it.
-pub fn seal<'s>(
-    scope: Scope<'s, u64>,
-    hand_ins: HandIns<'s>,
-    recovery: Arc<dyn Recovery>,
-    epochs: Arc<Epochs>,
-    failure: FailureSlot,
-) {
+pub fn seal<'s>(scope: Scope<'s, u64>, hand_ins: HandIns<'s>, recovery: Arc<dyn Recovery>, failure: FailureSlot) {
     let streams = hand_ins.0.take();
     let mut builder = OperatorBuilder::new("seal".to_owned(), scope);
     let mut inputs: Vec<_> = streams.into_iter().map(|stream| builder.new_input(stream, Pipeline)).collect();
@@ -132,15 +141,6 @@ pub fn seal<'s>(
                 return;
             }
             has_ended = true;
-            // The input is known to have ended with this epoch: nothing more comes of an end that comes again.
-            if epochs.has_new_end() {
-                let last = epochs.last();
-                let marked = recovery.source(&FLOW.into(), &"end".into(), last, last.0.to_le_bytes().to_vec());
-                if let Err(error) = marked {
-                    failure.set(super::failure::Stop::Recovery(Box::new(error)));
-                    return;
-                }
-            }
             recovery.end();
         }
     });

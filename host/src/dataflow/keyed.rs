@@ -7,7 +7,7 @@ use super::emit::{Emit, RowErrors};
 use super::epochs::Epochs;
 use super::error::LogicError;
 use super::exchange::ByKey;
-use super::hand_in::HandIn;
+use super::hand_in::{self, HandIn};
 use super::packet::Packet;
 use super::wire;
 use crate::data::batch::{Batch, Mark};
@@ -190,12 +190,26 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
         reporter.fail(error);
         None
     });
-    let epochs = cx.execution.epochs.clone();
+    let is_told_end = is_told_end(cx, kept.as_ref()).unwrap_or_else(|error| {
+        reporter.fail(error);
+        false
+    });
+    let (epochs, sources) = (cx.execution.epochs.clone(), cx.sources.clone());
     let mut alarm = Some(Alarm::new(cx, &builder.operator_info().address, logic.uses_idle_time()));
     builder.build(move |mut capabilities| {
         HandIn::begin(&mut line, &mut capabilities);
         let ports = Ports { outputs, capabilities, row_errors, takes, gives };
-        let mut machine = Machine { logic, ports, pending: BTreeMap::new(), line, kept, epochs };
+        let mut machine = Machine {
+            logic,
+            ports,
+            pending: BTreeMap::new(),
+            line,
+            kept,
+            is_told_end,
+            has_rows: false,
+            epochs,
+            sources,
+        };
         move |frontiers| {
             for (port, input) in inputs.iter_mut().enumerate() {
                 input.for_each(|time, packet| {
@@ -264,6 +278,14 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
     Ok(Some(name))
 }
 
+/// Whether a step that keeps something was told of the end of its input in an execution before.
+fn is_told_end(cx: &BuildCx<'_>, kept: Option<&StepId>) -> Result<bool, LogicError> {
+    match (&cx.execution.recovery, kept) {
+        (Some(recovery), Some(name)) => hand_in::is_told_end(&**recovery, name),
+        _ => Ok(false),
+    }
+}
+
 /// The name in the store of what a step keeps besides the states of its keys. No step can be called so.
 pub fn names_of(step: &StepId) -> StepId {
     format!("{step}/names").as_str().into()
@@ -276,7 +298,12 @@ struct Machine<L> {
     line: Option<HandIn>,
     /// The name in the store of what is kept.
     kept: Option<StepId>,
+    /// Whether the logic was told of the end of its input in an execution before, and whether rows came since.
+    is_told_end: bool,
+    has_rows: bool,
     epochs: Arc<Epochs>,
+    /// Those whose rows come here.
+    sources: Arc<[StepId]>,
     /// Batches of epochs that may not run yet, or are about to.
     pending: BTreeMap<Epoch, Vec<(u64, usize, Batch)>>,
 }
@@ -296,6 +323,12 @@ impl<L: Keyed> Machine<L> {
         self.line = None;
     }
 
+    /// Notes that the logic was told of the end, or that rows came after it.
+    fn tell_end(&self, epoch: Epoch, is_told: bool) -> Result<(), LogicError> {
+        let (Some(line), Some(name)) = (&self.line, &self.kept) else { return Ok(()) };
+        line.told_end(name, epoch.max(line.recovery().first_epoch()), is_told)
+    }
+
     /// Hands in what an epoch changed.
     fn hand_in(&mut self, epoch: Epoch, now: Instant) -> Result<(), LogicError> {
         let (Some(line), Some(name)) = (&self.line, &self.kept) else { return Ok(()) };
@@ -313,30 +346,28 @@ impl<L: Keyed> Machine<L> {
         loop {
             let held = Tick(self.ports.time()).epoch();
             self.run_pending(held, now)?;
-            let last = self.pending.is_empty() && frontier.is_none();
             if standing.is_some_and(|standing| held >= standing) {
                 break;
             }
+            // The end counts to the last epoch of the sources, so that what it brings about lasts if their ends do; what
+            // came in epochs before lasts with those.
+            let end = frontier.is_none().then(|| self.epochs.last(&self.sources).max(held));
+            let is_last = self.pending.is_empty() && end == Some(held);
             let mut given = Vec::new();
-            let mut closed = held;
-            if last {
-                // With the last epoch of all sources, so that what the end brings about lasts if their ends do.
-                closed = held.max(self.epochs.last());
-                self.ports.downgrade(Tick::start_of(closed).0);
-                if self.epochs.has_new_end() {
-                    self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
-                }
+            if is_last && self.epochs.has_new_end(&self.sources, self.is_told_end) {
+                self.logic.on_eof(now, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+                self.tell_end(held, true)?;
             }
-            self.logic.on_epoch(closed, &mut Emit::new(&mut given, &self.ports.row_errors))?;
+            self.logic.on_epoch(held, &mut Emit::new(&mut given, &self.ports.row_errors))?;
             self.ports.send(None, given);
-            self.hand_in(closed, now)?;
-            if last {
+            self.hand_in(held, now)?;
+            if is_last {
                 self.ports.capabilities.clear();
                 self.line = None;
                 return Ok(false);
             }
-            let next = self.pending.keys().next().copied().into_iter().chain(standing).min();
-            let next = Tick::start_of(next.expect("there is a batch or a frontier")).0;
+            let next = self.pending.keys().next().copied().into_iter().chain(standing).chain(end).min();
+            let next = Tick::start_of(next.expect("there is a batch, a frontier or an end")).0;
             self.ports.downgrade(next);
             if let Some(line) = &mut self.line {
                 line.advance(next);
@@ -356,6 +387,9 @@ impl<L: Keyed> Machine<L> {
 
     fn run_pending(&mut self, epoch: Epoch, now: Instant) -> Result<(), LogicError> {
         for (time, input, batch) in self.pending.remove(&epoch).unwrap_or_default() {
+            if self.is_told_end && !std::mem::replace(&mut self.has_rows, true) {
+                self.tell_end(epoch, false)?;
+            }
             let mut given = Vec::new();
             let mut out = Emit::new(&mut given, &self.ports.row_errors);
             let done = match batch.mark() {

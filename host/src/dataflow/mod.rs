@@ -37,6 +37,7 @@ pub mod stateless;
 #[cfg(test)]
 pub mod testing;
 mod ticks;
+mod timer;
 pub mod user_fn;
 pub mod wire;
 pub mod writers;

@@ -110,9 +110,10 @@ impl Part {
         let (answer, answers) = answers(operator);
         let mut reader = part.reader;
         let is_live = reader.is_live();
+        let surroundings = env.clone();
         let body = Box::new(move || {
             let mut waits = false;
-            while let Ok(ask) = asked.recv() {
+            while let Ok(ask) = surroundings.receive(&asked) {
                 if waits && matches!(ask, Ask::More) {
                     continue;
                 }

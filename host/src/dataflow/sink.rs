@@ -295,10 +295,11 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     }
     let stride = cx.workers();
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
-    let epochs = cx.execution.epochs.clone();
+    let (epochs, sources) = (cx.execution.epochs.clone(), cx.sources.clone());
     builder.build(move |mut capabilities| {
         HandIn::begin(&mut line, &mut capabilities);
         let mut capabilities = Some(capabilities);
+        let mut errors = row_errors.port;
         move |frontiers| {
             if reporter.is_stopped() {
                 // Dropping the lines to the writers tells them to abandon.
@@ -315,7 +316,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
             });
             let Some(held) = &mut capabilities else { return };
             let frontier = frontiers[0].frontier().first().copied();
-            let last = frontier.is_none().then(|| epochs.last());
+            let last = frontier.is_none().then(|| epochs.last(&sources));
             let mut letters = Letters { row_errors: &row_errors, given: Vec::new() };
             let done = failed.and_then(|()| {
                 let mut handed_in = frontier.unwrap_or(u64::MAX);
@@ -337,6 +338,14 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
             // Held at the frontier, and at the end until the writers are done.
             if let Some(time) = frontier {
                 held.iter_mut().filter(|cap| *cap.time() < time).for_each(|cap| cap.downgrade(&time));
+            }
+            // No row is refused once all are staged. Where those go that were, may be a sink: what it stages must become
+            // durable with the rest, which this one's commits wait for.
+            if frontier.is_none()
+                && parts.iter().all(|part| part.handed_in() == u64::MAX)
+                && let Some(port) = errors.take()
+            {
+                held.remove(port);
             }
             let has_ended = frontier.is_none() && parts.iter().all(Part::has_ended);
             if let Err(error) = done {

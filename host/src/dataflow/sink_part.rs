@@ -30,9 +30,9 @@ pub(super) struct Part {
     /// Orders that found the writer's queue full.
     backlog: VecDeque<Order>,
     /// For each order under way, in their sequence, the tick that it holds open.
-    held: VecDeque<Option<Vec<Capability<u64>>>>,
+    held: VecDeque<Option<Held>>,
     /// Batches of epochs that may not be written yet, with the ticks that they hold open.
-    pending: BTreeMap<Epoch, Vec<(Batch, Vec<Capability<u64>>)>>,
+    pending: BTreeMap<Epoch, Vec<(Batch, Held)>>,
     /// The epoch that is written.
     epoch: Epoch,
     /// Whether anything of it was ordered, or has to be staged anyway.
@@ -83,8 +83,11 @@ impl Letters<'_> {
     }
 }
 
+/// The ticks that a batch holds open, one for each output.
+type Held = Vec<Capability<u64>>;
+
 /// Rows that a writer refused: the batch, and which of its rows.
-type Refused = Option<(Batch, Vec<RowError>)>;
+type Refused = Option<Box<(Batch, Vec<RowError>)>>;
 
 enum Order {
     Job(Box<Job>),
@@ -120,10 +123,10 @@ impl Part {
         let (answer, done) = answers(activator);
         let mut writer = part.writer;
         let writing = cx.execution.writers.begin();
-        let meter = cx.meter.clone();
+        let (meter, env) = (cx.meter.clone(), cx.execution.env.clone());
         let body = Box::new(move || {
             let mut has_closed = false;
-            while let Ok(order) = orders.recv() {
+            while let Ok(order) = env.receive(&orders) {
                 let is_last = matches!(order, Order::Close);
                 let result = carry_out(&mut *writer, order, &meter);
                 let failed = result.is_err();
@@ -163,7 +166,8 @@ impl Part {
     /// Takes a batch, which comes to be written in its epoch.
     pub fn take(&mut self, batch: Batch, held: &[Capability<u64>]) {
         // Without recovery rows of a later epoch are shown with those of an earlier one whose end is not seen yet.
-        let epoch = if self.kept.is_some() { Tick(*held[0].time()).epoch() } else { self.epoch };
+        // What a step gives before the first epoch, because a time came while nothing ran, counts to the first.
+        let epoch = if self.kept.is_some() { Tick(*held[0].time()).epoch().max(self.epoch) } else { self.epoch };
         self.pending.entry(epoch).or_default().push((batch, held.to_vec()));
     }
 
@@ -281,7 +285,7 @@ impl Part {
         orders.into_iter().for_each(|order| self.order(order, None));
     }
 
-    fn order(&mut self, order: Order, held: Option<Vec<Capability<u64>>>) {
+    fn order(&mut self, order: Order, held: Option<Held>) {
         self.held.push_back(held);
         self.backlog.push_back(order);
         self.push();
@@ -313,7 +317,7 @@ impl Part {
             };
             let held = self.held.pop_front().flatten().unwrap_or_default();
             match answer {
-                Done::Job(Some((batch, errors))) => out.fail(&batch, &errors, &held)?,
+                Done::Job(Some(refused)) => out.fail(&refused.0, &refused.1, &held)?,
                 Done::Job(None) | Done::Published => {}
                 Done::Staged(staged) => {
                     if let Some(kept) = &mut self.kept {
@@ -369,8 +373,9 @@ impl Phases {
     fn start(name: &PartitionId, cx: &BuildCx<'_>, activator: SyncActivator) -> Result<Phases, LogicError> {
         let (flushes, orders) = unbounded::<(Synced, Flush)>();
         let (answer, synced) = answers(activator);
+        let env = cx.execution.env.clone();
         let body = Box::new(move || {
-            while let Ok((what, flush)) = orders.recv() {
+            while let Ok((what, flush)) = env.receive(&orders) {
                 let done = flush();
                 let failed = done.is_err();
                 if !answer.send(done.map(|()| what)) || failed {
@@ -416,7 +421,7 @@ fn run(writer: &mut dyn Writer, job: Job, meter: &StepMeter) -> Result<Refused, 
     match &job {
         Job::Rows(batch) => {
             let batch = Batch::clone(batch);
-            return writer.run(job).map(|errors| Some((batch, errors)));
+            return writer.run(job).map(|errors| Some(Box::new((batch, errors))));
         }
         Job::Append { bytes, .. } => meter.moved(bytes.len() as u64),
         Job::Finish { .. } => meter.finished_file(),

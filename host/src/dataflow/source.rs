@@ -17,8 +17,9 @@ use super::part::{Part, Polled, Saved, Waiting};
 use super::partitions::Partitions;
 use super::script::{Phase, ScriptedSource, Wait};
 use super::ticks::{Positions, Ticks};
+use super::timer::Timer;
 use super::user_fn::InstanceCx;
-use crate::data::ids::PartitionId;
+use crate::data::ids::{PartitionId, StepId};
 use crate::data::time::{Instant, Tick};
 use crate::formats::Decoder;
 use crate::telemetry::meter::StepMeter;
@@ -27,7 +28,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::Activator;
 
 /// Pieces handled in one turn before the rest of the dataflow gets its own.
 const TURN: usize = 4;
@@ -139,7 +139,7 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     let (clock, epochs, progress) = (cx.execution.env.clock.clone(), cx.execution.epochs.clone(), cx.progress.clone());
     // Taken before any row flows, so that no time goes by while other workers begin.
     let pace = (!opened.is_empty()).then(|| match &cx.execution.env.script {
-        None => Pace::Machine { idle: cx.execution.idle.part(), activator: cx.scope.activator_for(address) },
+        None => Pace::Machine { idle: cx.execution.idle.part(), timer: Timer::new(cx, &address) },
         Some(script) => {
             let activator = cx.scope.worker().sync_activator_for(address.to_vec());
             let place = (address.to_vec(), cx.worker().0);
@@ -148,12 +148,28 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
     });
     let again = cx.scope.activator_for(builder.operator_info().address);
     let (reporter, row_errors, meter) = (cx.reporter(), cx.row_errors.clone(), cx.meter.clone());
-    let partitions = cx.execution.partitions.clone();
+    let (step, partitions) = (cx.step.clone(), cx.execution.partitions.clone());
     builder.build(move |mut capabilities| {
         positions.begin(&mut capabilities);
+        if opened.is_empty() {
+            // Steps would see an end in an epoch that no partition has reached.
+            capabilities.clear();
+            positions.stop();
+        }
         let ticks = Ticks::new(capabilities, clock.clone(), epochs.clone(), progress, positions);
-        let mut reading =
-            Reading { parts: opened, partitions, ticks, outputs, clock, epochs, reporter, row_errors, meter };
+        let mut reading = Reading {
+            step,
+            has_read: false,
+            parts: opened,
+            partitions,
+            ticks,
+            outputs,
+            clock,
+            epochs,
+            reporter,
+            row_errors,
+            meter,
+        };
         let mut pace = pace;
         move |_frontiers| {
             let Some(paced) = pace.as_mut().filter(|_| !reading.is_over()) else {
@@ -198,6 +214,9 @@ fn load(cx: &BuildCx<'_>, names: &[PartitionId]) -> Result<BTreeMap<PartitionId,
 
 /// A source operator.
 struct Reading {
+    step: StepId,
+    /// Whether anything was given.
+    has_read: bool,
     parts: Vec<Part>,
     partitions: Arc<Partitions>,
     ticks: Ticks,
@@ -217,8 +236,9 @@ impl Reading {
     fn end(&mut self) {
         if self.reporter.is_stopped() {
             self.ticks.stop();
-        } else if !self.parts.is_empty() {
-            self.epochs.cut_short();
+        } else if !self.ticks.capabilities.is_empty() {
+            let epoch = Tick(self.ticks.time()).epoch();
+            self.epochs.end_source(&self.step, epoch, !self.parts.is_empty());
         }
         self.parts.clear();
         self.ticks.end();
@@ -229,7 +249,8 @@ impl Reading {
         self.ticks.advance();
         let mut handled = 0;
         let mut given = Vec::new();
-        let Reading { parts, partitions, ticks, outputs, reporter, row_errors, meter, epochs, .. } = self;
+        let Reading { parts, partitions, ticks, outputs, reporter, row_errors, meter, epochs, step, has_read, .. } =
+            self;
         parts.retain_mut(|part| {
             while handled < TURN && ticks.may_send() {
                 match part.poll(ticks, reporter) {
@@ -256,7 +277,9 @@ impl Reading {
                             return false;
                         }
                         part.note(false, ticks);
-                        epochs.note_read();
+                        if !std::mem::replace(has_read, true) {
+                            epochs.note_read(step);
+                        }
                     }
                 }
             }
@@ -283,7 +306,7 @@ enum Pace {
     /// The time of the machine.
     Machine {
         idle: IdlePart,
-        activator: Activator,
+        timer: Timer,
     },
     Script(ScriptedSource),
 }
@@ -337,7 +360,7 @@ impl Pace {
     fn rest(&mut self, reading: &mut Reading) {
         match self {
             Pace::Script(script) => script.waits(reading.waits()),
-            Pace::Machine { idle, activator } => {
+            Pace::Machine { idle, timer } => {
                 let Reading { parts, ticks, .. } = reading;
                 if parts.iter().any(|part| part.waiting() == Some(Waiting::Through(ticks.time()))) {
                     // A reader that waits for its rows to be through must not wait for the tick to grow old.
@@ -352,7 +375,7 @@ impl Pace {
                 };
                 let due = reading.parts.iter().filter_map(until).chain(reading.ticks.due()).min();
                 if let Some(due) = due {
-                    activator.activate_after(due);
+                    timer.set(due);
                 }
             }
         }

@@ -86,7 +86,7 @@ pub fn start(config: Config, env: Env, epoch: Duration, build: Arc<Build>) -> (E
                 step: "step".into(),
                 meter,
                 row_errors,
-                sources: Arc::default(),
+                sources: ["step".into()].into(),
                 half: None,
                 migration: None,
             };

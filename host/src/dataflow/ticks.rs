@@ -51,6 +51,11 @@ impl Positions {
         HandIn::begin(&mut self.line, capabilities);
     }
 
+    /// Hands in nothing.
+    pub fn stop(&mut self) {
+        self.line = None;
+    }
+
     /// Whether anybody wants them.
     pub fn are_kept(&self) -> bool {
         self.line.is_some()
@@ -180,6 +185,6 @@ impl Ticks {
     /// Ends the source, which has failed.
     pub fn stop(&mut self) {
         self.capabilities.clear();
-        self.positions.line = None;
+        self.positions.stop();
     }
 }

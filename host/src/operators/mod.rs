@@ -43,7 +43,7 @@ mod stateful;
 mod stateful_window;
 mod states;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -4,13 +4,16 @@ use super::Plan;
 use crate::catalog::cx::Up;
 use crate::catalog::operator::{Keeps, KeptFunction};
 use crate::data::fingerprint::{Fingerprint, Function, Input};
-use crate::data::ids::StepId;
+use crate::data::ids::{StepId, WorkerIndex};
 use crate::data::schema::Type;
-use crate::dataflow::hand_in;
+use crate::dataflow::env::Env;
 use crate::dataflow::keyed::names_of;
+use crate::dataflow::user_fn::InstanceCx;
 use crate::spec::{From, Node, StepSpec, Value};
+use arrow::array::BinaryArray;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What longer values than this are stored as is their hash.
 const LONGEST: usize = 200;
@@ -58,14 +61,27 @@ pub fn steps(plan: &Plan) -> Vec<KeptStep> {
         }
         kept.push(own);
     }
-    kept.push(KeptStep {
-        id: hand_in::FLOW.into(),
-        kind: "flow".to_owned(),
-        fingerprint: Fingerprint { version: 1, ..Fingerprint::default() }.to_bytes(),
-        renamed_from: None,
-        function: None,
-    });
     kept
+}
+
+impl KeptStep {
+    /// Asks its function whether it can migrate states of an older version: it is handed none of them.
+    ///
+    /// # Errors
+    /// It cannot, and says why.
+    pub fn check_migration(&self, from: u32, env: &Env) -> Result<(), String> {
+        let Some(function) = &self.function else { return Ok(()) };
+        let cx = InstanceCx {
+            step: self.id.clone(),
+            worker: WorkerIndex(0),
+            run_id: "plan".into(),
+            env: env.clone(),
+            meter: Arc::default(),
+            migration: None,
+        };
+        let asked = function.migrate.migrate(&cx, from, &BinaryArray::new_null(0));
+        asked.map(drop).map_err(|error| format!("{}: {error}", function.name))
+    }
 }
 
 impl Kept {
@@ -138,7 +154,6 @@ mod tests {
     use crate::dataflow::user_fn::MigrateStates;
     use crate::spec;
     use expect_test::{Expect, expect};
-    use std::sync::Arc;
 
     struct Never;
 
@@ -258,8 +273,7 @@ config = { a = 1 }
         expect![[r#"
             joined/names (join) Some("total/names")
             joined (join) Some("total")
-            out (output file) Some("total")
-            flow/end (flow) None"#]]
+            out (output file) Some("total")"#]]
         .assert_eq(&lines.join("\n"));
     }
 

@@ -10,7 +10,6 @@ use super::catalogue::{Catalogue, Role, Step, StepNumber};
 use crate::data::fingerprint::Fingerprint;
 use crate::data::ids::StepId;
 use crate::data::time::Epoch;
-use crate::dataflow::hand_in;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -245,7 +244,7 @@ fn judge_state(known: &Known, number: StepNumber, FlowStep { step, migrates, .. 
 
 /// Drops what was asked for. All that a step keeps is dropped together.
 fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut Vec<Verdict>) {
-    let is_asked = |id: &StepId| &*id.0 != hand_in::FLOW && drops.iter().any(|drop| &*drop.0 == owner(id));
+    let is_asked = |id: &StepId| drops.iter().any(|drop| &*drop.0 == owner(id));
     // Steps in the store, of which nothing is to be left.
     let mut lost: BTreeSet<String> = BTreeSet::new();
     // Of two states of one step, one is dropped.
@@ -271,7 +270,7 @@ fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut
     let asked = refused.filter(|verdict| is_asked(&verdict.step) || is_asked(verdict.stored()));
     lost.extend(asked.map(|verdict| owner(verdict.stored()).to_owned()));
     for verdict in verdicts.iter_mut().filter(|verdict| verdict.number.is_some()) {
-        if &*verdict.stored().0 != hand_in::FLOW && lost.contains(owner(verdict.stored())) {
+        if lost.contains(owner(verdict.stored())) {
             verdict.outcome = Outcome::Dropped;
         }
     }

@@ -124,7 +124,7 @@ fn check_drops(parts: &[&Catalogue], wanted: &Wanted<'_>) -> Result<(), StoreErr
         Some(unknown) => {
             let message =
                 format!("neither the flow nor the store has a step \"{unknown}\" whose state could be dropped");
-            let names = || known.iter().copied().filter(|name| *name != owner(&crate::dataflow::hand_in::FLOW.into()));
+            let names = || known.iter().copied();
             let help = suggest(&unknown.0, names());
             let help = help.unwrap_or_else(|| format!("there are: {}", names().collect::<Vec<_>>().join(", ")));
             Err(StoreError::new(Trouble::Refused, &parts[0].file, message).help(help))

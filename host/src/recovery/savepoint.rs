@@ -181,6 +181,19 @@ fn copy_into(folder: &Path, parts: &[SqlitePart], manifest: &mut Manifest) -> Re
     sync(folder)
 }
 
+/// As [`restore`], but a store that was made from this savepoint before is left as it is: whoever starts a flow again with
+/// the same flags goes on.
+///
+/// # Errors
+/// As for `restore`.
+pub fn restore_once(savepoint: &Path, folder: &Path) -> Result<(), StoreError> {
+    let first = folder.join(file_name(0));
+    if first.is_file() && SqlitePart::look(&first)?.catalogue().identity.store == read(savepoint)?.store {
+        return Ok(());
+    }
+    restore(savepoint, folder).map(drop)
+}
+
 /// Makes the store of a savepoint in a folder that has none. What was cut short is made anew by the same call.
 ///
 /// # Errors

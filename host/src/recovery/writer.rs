@@ -166,7 +166,7 @@ impl Writer {
                     if self.tidy()? {
                         continue;
                     }
-                    match orders.recv() {
+                    match self.cx.env.receive(orders) {
                         Ok(order) => order,
                         Err(_) => return Ok(()),
                     }

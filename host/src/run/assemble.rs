@@ -58,8 +58,7 @@ pub fn assemble(worker: &mut Worker, plan: &Plan, execution: &Execution) -> Resu
         let ends = built.into_iter().flatten().zip(taken.into_iter().flatten());
         progress.watch(scope, ends.filter(|(_, taken)| !taken).map(|(stream, _)| stream).collect());
         if let Some(recovery) = &execution.recovery {
-            let (epochs, failure) = (execution.epochs.clone(), execution.failure.clone());
-            hand_in::seal(scope, hand_ins, recovery.clone(), epochs, failure);
+            hand_in::seal(scope, hand_ins, recovery.clone(), execution.failure.clone());
         }
         Ok(())
     })

@@ -2,6 +2,9 @@
 
 mod assemble;
 mod recovery;
+#[cfg(test)]
+mod tests;
+mod workers;
 
 use crate::data::ids::StepId;
 use crate::data::time::Epoch;
@@ -16,10 +19,8 @@ use crate::dataflow::writers::Writers;
 use crate::plan::Plan;
 use crate::recovery::error::StoreError;
 use crate::telemetry::meter::StepFigures;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use timely::worker::Worker;
 
 pub use recovery::{RecoveryOptions, kept_steps};
 
@@ -82,6 +83,11 @@ impl Handle {
     /// # Errors
     /// The execution before cannot be taken up.
     pub fn new(plan: &Plan, options: &Options) -> Result<Handle, RunError> {
+        Self::with_store(plan, options, &recovery::open)
+    }
+
+    /// As [`Handle::new`], with a store that is opened in a way of its own.
+    fn with_store(plan: &Plan, options: &Options, open: &recovery::Open) -> Result<Handle, RunError> {
         let env = options.env.clone();
         // Part of the names of files, so that those of two executions in one folder are told apart.
         let run_id = format!("{:x}{:04x}", env.clock.now().0, env.random.next() & 0xffff);
@@ -98,9 +104,9 @@ impl Handle {
         };
         let mut recovery = None;
         if let Some(store) = &options.recovery {
-            let resumed = recovery::resume(plan, store, options.workers, options.epoch, &mut execution)?;
+            let resumed = recovery::resume(plan, store, options.workers, options.epoch, &mut execution, open)?;
             let epochs = Epochs::new(execution.env.clone(), resumed.first, options.epoch);
-            execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone(), resumed.at_end));
+            execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone()));
             recovery = Some(resumed.recovery);
         }
         Ok(Handle { execution, recovery: Arc::new(Mutex::new(recovery)) })
@@ -119,11 +125,9 @@ impl Handle {
         let clock = options.env.clock.clone();
         let started = clock.elapsed();
         let failure = self.execution.failure.clone();
-        let (plan_of_workers, mut execution) = (plan.clone(), self.execution.clone());
+        let mut execution = self.execution.clone();
         execution.recovery = self.recovery.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let config = timely::Config::process(options.workers);
-        let guards = timely::execute(config, move |worker| work(worker, &plan_of_workers, &execution));
-        let guards = guards.map_err(RunError::Start)?;
+        let guards = workers::start(plan, execution, options.workers).map_err(RunError::Start)?;
         for result in guards.join() {
             if let Err(message) = result {
                 failure.set(Stop::Failed(bug(message)));
@@ -139,28 +143,6 @@ impl Handle {
                 steps: plan.steps.iter().map(|step| (step.id.clone(), step.meter.figures())).collect(),
             }),
         }
-    }
-}
-
-/// A worker's life. A panic in it is a bug; it must not leave the other workers waiting for ever.
-fn work(worker: &mut Worker, plan: &Plan, execution: &Execution) {
-    let failure = &execution.failure;
-    failure.wake_me();
-    let lived = catch_unwind(AssertUnwindSafe(|| {
-        if let Err(error) = assemble::assemble(worker, plan, execution) {
-            failure.set(Stop::Failed(error));
-        }
-        while worker.has_dataflows() && !failure.is_set() {
-            worker.step_or_park(None);
-        }
-    }));
-    if let Err(panic) = lived {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a worker panicked");
-        failure.set(Stop::Failed(bug(message.to_owned())));
-    }
-    for dataflow in worker.installed_dataflows() {
-        worker.drop_dataflow(dataflow);
     }
 }
 

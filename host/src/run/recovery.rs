@@ -4,28 +4,26 @@
 //! knows of; only then the store is claimed, which removes what was not finished; and sinks show what was staged.
 
 use super::RunError;
-use crate::catalog::operator::KeptFunction;
 use crate::data::ids::{PartitionId, StepId, WorkerIndex};
 use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
 use crate::dataflow::env::Env;
 use crate::dataflow::error::{LogicError, StepError};
-use crate::dataflow::hand_in::FLOW;
 use crate::dataflow::sink::SinkParts;
 use crate::dataflow::user_fn::InstanceCx;
 use crate::plan::{Plan, PlannedStep, kept};
 use crate::recovery::catalogue::Step;
 use crate::recovery::compare::{FlowStep, Migrates};
+use crate::recovery::error::StoreError;
 use crate::recovery::resume::Wanted;
 use crate::recovery::store::{self, Store};
-use arrow::array::BinaryArray;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Epochs back from the newest durable one that a store can still be resumed from, at least.
-const RETENTION: u64 = 16;
+const RETENTION: u64 = 4;
 
 /// Where an execution is kept, and how.
 #[derive(Clone, Debug)]
@@ -43,8 +41,22 @@ pub struct RecoveryOptions {
 pub(super) struct Resumed {
     pub recovery: Arc<dyn Recovery>,
     pub first: Epoch,
-    /// Whether the input was at its end.
-    pub at_end: bool,
+}
+
+/// How the store of a flow is opened.
+pub(super) type Open = dyn Fn(&RecoveryOptions, &Wanted<'_>, store::Options, &Env) -> Result<Store, StoreError>;
+
+/// Opens the store in its folder.
+///
+/// # Errors
+/// As for [`Store::open`].
+pub(super) fn open(
+    options: &RecoveryOptions,
+    wanted: &Wanted<'_>,
+    store: store::Options,
+    env: &Env,
+) -> Result<Store, StoreError> {
+    Store::open(&options.dir, wanted, store, env)
 }
 
 /// Opens the store and claims it.
@@ -58,20 +70,20 @@ pub(super) fn resume(
     workers: usize,
     epoch: Duration,
     execution: &mut Execution,
+    open: &Open,
 ) -> Result<Resumed, RunError> {
     let env = &execution.env.clone();
     let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
     let steps = kept_steps(plan, env);
     let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
-    let store = Store::open(&options.dir, &wanted, store_options, env)?;
+    let store = open(options, &wanted, store_options, env)?;
     let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {
         let manifests = of_sink(store.load_sinks(&step.id).map_err(failed)?);
         sink.verify(&manifests).map_err(|error| RunError::Output(of_step(step, error)))?;
     }
-    let resumed_from = store.resume().epoch;
     // Whatever is found of an execution tells so whose it is.
     execution.run_id = store.run_id().into();
     let claimed = store.claim(workers, env, &execution.failure, &execution.writers)?;
@@ -91,35 +103,20 @@ pub(super) fn resume(
             recovery.committed(&step.id, &manifest.part, manifest.epoch);
         }
     }
-    let ends = recovery.load_sources(&StepId::from(FLOW)).map_err(failed)?;
-    let at_end = ends.iter().any(|(_, end)| is_at(end, resumed_from));
-    Ok(Resumed { first: recovery.first_epoch(), recovery, at_end })
+    Ok(Resumed { first: recovery.first_epoch(), recovery })
 }
 
 /// What a plan keeps, as a store wants to know it.
 pub fn kept_steps(plan: &Plan, env: &Env) -> Vec<FlowStep> {
     let kept = kept::steps(plan).into_iter().map(|kept| FlowStep {
-        migrates: kept.function.map_or_else(Migrates::default, |function| migrates(&kept.id, function, env)),
-        step: Step { id: kept.id, kind: kept.kind, fingerprint: kept.fingerprint },
-        renamed_from: kept.renamed_from,
+        step: Step { id: kept.id.clone(), kind: kept.kind.clone(), fingerprint: kept.fingerprint.clone() },
+        renamed_from: kept.renamed_from.clone(),
+        migrates: Migrates::by({
+            let env = env.clone();
+            move |from| kept.check_migration(from, &env)
+        }),
     });
     kept.collect()
-}
-
-/// Whether a function can migrate states of an older version: it is handed none of them.
-fn migrates(step: &StepId, function: KeptFunction, env: &Env) -> Migrates {
-    let cx = InstanceCx {
-        step: step.clone(),
-        worker: WorkerIndex(0),
-        run_id: "plan".into(),
-        env: env.clone(),
-        meter: Arc::default(),
-        migration: None,
-    };
-    Migrates::by(move |from| {
-        let none = BinaryArray::new_null(0);
-        function.migrate.migrate(&cx, from, &none).map(drop).map_err(|error| format!("{}: {error}", function.name))
-    })
 }
 
 /// What a sink is to know of: not what another partition has taken over.
@@ -130,11 +127,6 @@ fn of_sink(manifests: Vec<Manifest>) -> Vec<Manifest> {
     let over: Vec<PartitionId> =
         manifests.iter().map(|manifest| manifest.part.clone()).filter(|part| is_newest_empty(part)).collect();
     manifests.into_iter().filter(|manifest| !manifest.manifest.is_empty() && !over.contains(&manifest.part)).collect()
-}
-
-/// Whether the input ended with an epoch, as it was noted.
-fn is_at(end: &[u8], epoch: Epoch) -> bool {
-    end.try_into().map(u64::from_le_bytes).is_ok_and(|end| end == epoch.0)
 }
 
 fn epochs_in(time: Duration, epoch: Duration) -> u64 {

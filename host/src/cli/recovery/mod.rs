@@ -53,14 +53,14 @@ enum Command {
     Sql(sql::Args),
     /// Copy a store, for "wxhost run --from-savepoint"
     ///
-    /// The copy is whole and checked, and gets its name when all of it is on disk. It is in DIR/savepoints, and can be
-    /// looked into like a store.
+    /// The store is checked first, and the copy gets its name when all of it is on disk. It is in DIR/savepoints, and can
+    /// be looked into like a store. Outputs are not in it: to go back to it, bring back outputs of the same time, too.
     Savepoint(SavepointArgs),
 }
 
 #[derive(clap::Args)]
 struct SavepointArgs {
-    /// Its name
+    /// Its name; needed unless --to is given
     #[arg(required_unless_present = "to")]
     name: Option<String>,
 

@@ -14,14 +14,14 @@ const VALUE: usize = 64;
 /// What can be asked.
 pub const HELP: &str = "\
 Tables, as they are at the end of the epoch:
-  state(step, key, epoch, bytes, value, text)           the keys that have a state; epoch: of the last change
-  sources(step, part, epoch, position, text)            the newest position of each partition
-  sinks(step, part, epoch, manifest, text)              the manifests that are not forgotten
+  state(step, key, epoch, bytes, value, text)    keys that have a state, epoch of the last change
+  sources(step, part, epoch, position, text)     the newest position of each partition
+  sinks(step, part, epoch, manifest, text)       the manifests that are not forgotten
   executions(execution, started_at, workers, resumed_from, wxhost)
-  epochs(epoch, execution, sealed_at)                   from the floor on
+  epochs(epoch, execution, sealed_at)            from the floor on
   steps(step, kind, keys, bytes, newest)
 
-text is the value where it is text. The tables are made in memory, so the states of the store must fit there if the
+text is the value where it is text. The tables are made in memory, so the states of the store must fit there if the \
 query names \"state\". With --format json a row is an object a line, bytes in base64.
 
   wxhost recovery sql --recovery DIR \"SELECT step, count(*), sum(bytes) FROM state GROUP BY step\"";

@@ -37,7 +37,8 @@ impl Connector for Parquet {
 
 As a source, each file is a partition, and they are shared over the workers. All files have the columns of the first one;
 a column that a file lacks is null in its rows. Folders called `NAME=VALUE` add a column: `int64` if all its values are
-integers, else `string`. With recovery, a file that was replaced since rows of it were read is refused. Text, timestamps and small integers of any Arrow form become `string`, `timestamp`, `int32`.
+integers, else `string`. Text, timestamps and small integers of any Arrow form become `string`, `timestamp`, `int32`. With
+recovery, a file that was replaced since rows of it were read is refused.
 
 Arguments of the source:
 

@@ -7,9 +7,11 @@ use super::super::store::mark;
 use super::*;
 use crate::data::fingerprint::{Fingerprint, Function};
 use crate::data::ids::StepId;
-use crate::dataflow::hand_in::FLOW;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+
+/// A step that never changes.
+const FLOW: &str = "flow/end";
 
 /// A step whose states depend on an argument, and have a version.
 fn folds(id: &str, argument: u64, state_version: u32) -> FlowStep {

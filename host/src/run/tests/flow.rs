@@ -1,0 +1,263 @@
+//! A flow, its executions up to the last, and what must be true of them.
+
+use super::baton::Baton;
+use super::disk::{Disk, Fault};
+use super::random::Chance;
+use super::shape::Shape;
+use super::sink::Sink;
+use super::source::{Simulated, Source};
+use super::store::Part;
+use super::sum;
+use crate::data::ids::StepId;
+use crate::data::key::KEY_GROUPS;
+use crate::dataflow::durable::Recovery;
+use crate::dataflow::failure::Stop;
+use crate::dataflow::sink::Routing;
+use crate::plan::Plan;
+use crate::recovery::part::PartStore;
+use crate::recovery::store::Store;
+use crate::recovery::testing;
+use crate::run::{Handle, Options, RecoveryOptions};
+use arrow::array::BinaryArray;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What a seed decides on.
+pub struct World {
+    chance: Chance,
+    /// Whether the course of it is told.
+    is_told: bool,
+    disk: Disk,
+    kept: Vec<testing::Disk>,
+    shape: Shape,
+    /// What readers see in the end, by sinks and keys.
+    expected: BTreeMap<String, Vec<String>>,
+    plan: Arc<Plan>,
+    routing: Arc<Mutex<Routing>>,
+    micros: u64,
+    /// What tells this course of events from others.
+    trace: blake3::Hasher,
+}
+
+/// What becomes of an execution.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Ends,
+    /// The power goes at a turn.
+    Crash(u64),
+    /// It is asked to stop at a turn.
+    Drain(u64),
+    /// Something is wrong with an operation of the disk.
+    Fault(u64, Fault),
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Its input is at its end.
+    Done,
+    Drained,
+    Failed,
+}
+
+impl World {
+    /// Makes what a seed decides on.
+    pub fn new(seed: u64, is_told: bool) -> World {
+        let mut chance = Chance::new(seed, "world");
+        let shape = Shape::draw(&mut chance);
+        let expected = match shape.has_sums() {
+            true => shape.expected_sums(),
+            false => World::with(seed, Chance::new(seed, "plain"), shape.clone(), BTreeMap::new()).plain(),
+        };
+        World { is_told, ..World::with(seed, chance, shape, expected) }
+    }
+
+    fn with(seed: u64, mut chance: Chance, shape: Shape, expected: BTreeMap<String, Vec<String>>) -> World {
+        let disk = Disk::new(Chance::new(seed, "disk"));
+        let routing = Arc::new(Mutex::new(Routing::PerWorker));
+        let source = Source { partitions: shape.sources.clone(), seed, opened: Arc::default() };
+        let sink = Sink { disk: disk.clone(), routing: routing.clone() };
+        let plan = Arc::new(shape.plan(Simulated { source, sink }));
+        let kept = (0..chance.between(1, 3)).map(|_| testing::Disk::default()).collect();
+        let trace = blake3::Hasher::new();
+        World { chance, is_told: false, disk, kept, shape, expected, plan, routing, micros: 0, trace }
+    }
+
+    /// What an execution that goes to its end shows to readers, by sinks and keys.
+    fn plain(mut self) -> BTreeMap<String, Vec<String>> {
+        assert_eq!(self.execute(Fate::Ends), End::Done);
+        let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in self.disk.read(|disk| disk.seen().to_vec()) {
+            rows.entry(Shape::key_of(&row)).or_default().push(row);
+        }
+        rows
+    }
+
+    /// Goes through all executions. Returns what tells their course from others.
+    pub fn run(mut self) -> blake3::Hash {
+        for _ in 0..self.chance.between(0, 4) {
+            let fate = self.draw_fate();
+            if self.execute(fate) == End::Done {
+                self.check_all();
+            }
+        }
+        assert_eq!(self.execute(Fate::Ends), End::Done);
+        self.check_all();
+        if self.chance.once_in(4) {
+            // Whoever runs it once more gets nothing new.
+            assert_eq!(self.execute(Fate::Ends), End::Done);
+            self.check_all();
+        }
+        self.trace.finalize()
+    }
+
+    fn draw_fate(&mut self) -> Fate {
+        let chance = &mut self.chance;
+        let faults = [Fault::CrashBefore, Fault::CrashAfter, Fault::Fails, Fault::FailsDone, Fault::Full];
+        let mut up_to = |least: u64, most: u64| {
+            let most = 1 << chance.between(least, most);
+            chance.between(1, most)
+        };
+        let (turn, operation) = (up_to(6, 11), up_to(2, 7));
+        match chance.below(8) {
+            0..4 => Fate::Crash(turn),
+            4 => Fate::Drain(turn),
+            _ => Fate::Fault(operation, chance.one_of(&faults)),
+        }
+    }
+
+    fn execute(&mut self, fate: Fate) -> End {
+        let chance = &mut self.chance;
+        let workers = chance.one_of(&[1, 1, 2, 2, 3, 4]);
+        let epoch = Duration::from_micros(chance.one_of(&[500, 3_000, 10_000, 50_000]));
+        *self.routing.lock().unwrap() = match chance.below(3) {
+            0 => Routing::PerWorker,
+            1 => Routing::One("one".into()),
+            _ => Routing::ByKey((0..chance.between(1, 3)).map(|part| format!("key-{part}").as_str().into()).collect()),
+        };
+        let baton = Baton::new(Chance::new(chance.next(), "turns"), self.micros + 1);
+        let env = baton.env(Chance::new(chance.next(), "env"));
+        self.disk.boot(match fate {
+            Fate::Fault(operation, fault) => Some((operation, fault)),
+            _ => None,
+        });
+        let recovery = RecoveryOptions {
+            dir: PathBuf::new(),
+            drop_state: Vec::new(),
+            parts: self.kept.len() as u64,
+            backup_interval: Duration::ZERO,
+        };
+        let options = Options { workers, epoch, recovery: Some(recovery), env };
+        self.tell(&format!("{fate:?}, {workers} workers, epochs of {epoch:?}, {:?}", self.routing.lock().unwrap()));
+        let (disk, kept) = (self.disk.clone(), self.kept.clone());
+        let handle = Handle::with_store(&self.plan, &options, &move |_, wanted, store, _| {
+            let parts = (0..)
+                .zip(&kept)
+                .map(|(part, one)| Box::new(Part::open(&disk, one, part, kept.len() as u64)) as Box<dyn PartStore>);
+            Store::from_parts(parts.collect(), wanted, store)
+        });
+        let result = handle.map_err(|error| error.to_string()).and_then(|handle| {
+            self.check_resumed(&handle);
+            let failure = handle.execution.failure.clone();
+            baton.at(u64::MAX, Box::new(move || failure.set(Stop::Aborted)));
+            let (failure, disk, drained) = (handle.execution.failure.clone(), self.disk.clone(), handle.clone());
+            match fate {
+                Fate::Crash(turn) => {
+                    let crash = move || {
+                        disk.power_off();
+                        failure.set(Stop::Aborted);
+                    };
+                    baton.at(turn, Box::new(crash));
+                }
+                Fate::Drain(turn) => baton.at(turn, Box::new(move || drained.drain())),
+                Fate::Ends | Fate::Fault(..) => {}
+            }
+            let run = handle.run(&self.plan, &options).map_err(|error| error.to_string());
+            run.map(|_| handle.execution.epochs.is_draining())
+        });
+        let turns = baton.join();
+        self.micros = baton.micros();
+        self.trace.update(baton.trace().as_bytes());
+        let (is_on, has_failed) = self.disk.read(|disk| (disk.is_on(), disk.has_failed()));
+        self.tell(&format!(
+            "after {turns} turns: {result:?}, power {is_on}, {} rows",
+            self.disk.read(|disk| disk.rows().len())
+        ));
+        self.disk.read(|disk| assert_eq!(disk.wrong(), Vec::<String>::new()));
+        match result {
+            _ if !is_on => End::Failed,
+            Ok(false) => End::Done,
+            Ok(true) => End::Drained,
+            Err(_) if has_failed => {
+                // The power may go later, too.
+                if self.chance.once_in(2) {
+                    self.disk.power_off();
+                }
+                End::Failed
+            }
+            Err(error) => panic!("nothing was wrong, but: {error}"),
+        }
+    }
+
+    fn tell(&self, what: &str) {
+        if self.is_told {
+            eprintln!("{what}");
+        }
+    }
+
+    /// Rows, states and positions must be of the same epoch.
+    fn check_resumed(&mut self, handle: &Handle) {
+        let recovery = handle.recovery.lock().unwrap().clone().unwrap();
+        self.tell(&format!("goes on with epoch {}", recovery.first_epoch()));
+        let shown = self.disk.read(|disk| disk.rows());
+        let rows_of = |sink: &str| {
+            let is_row = |row: &&String| row.starts_with(sink) && !row.contains(",-1,");
+            i64::try_from(shown.iter().filter(is_row).count()).unwrap()
+        };
+        for (source, step, sink) in self.shape.sums() {
+            let read = of_positions(&*recovery, source);
+            self.trace.update(&read.to_le_bytes());
+            if self.shape.has_raw && *source == "in" {
+                assert_eq!(rows_of("raw:"), read, "raw rows that readers see, and rows behind the positions");
+            }
+            if !self.shape.has_sums() {
+                continue;
+            }
+            let mut summed = 0;
+            let each = &mut |_, states: BinaryArray| {
+                summed += states.iter().map(|state| sum::read(state.unwrap()).0).sum::<i64>();
+                Ok(())
+            };
+            recovery.load_state(&StepId::from(*step), 0..KEY_GROUPS, each).unwrap();
+            assert_eq!(summed, read, "rows in states, and rows behind the positions");
+            assert_eq!(rows_of(sink), read, "rows that readers see, and rows behind the positions");
+        }
+    }
+
+    /// Readers see what they should, and saw nothing else before.
+    fn check_all(&mut self) {
+        let (mut rows, seen) = self.disk.read(|disk| (disk.rows(), disk.seen().to_vec()));
+        rows.sort();
+        for (key, expected) in
+            self.expected.iter().filter(|(key, _)| self.shape.is_in_order() || key.starts_with("raw"))
+        {
+            let of_key: Vec<_> = seen.iter().filter(|row| Shape::key_of(row) == *key).collect();
+            let expected: Vec<_> = expected.iter().collect();
+            assert_eq!(of_key, expected, "rows of a key in the order in which they were seen");
+        }
+        let mut expected: Vec<String> = self.expected.values().flatten().cloned().collect();
+        expected.sort();
+        assert_eq!(rows, expected, "rows that readers see in the end");
+        assert_eq!(seen.len(), expected.len(), "rows that readers ever saw");
+        self.trace.update(seen.join("\n").as_bytes());
+    }
+}
+
+/// The rows of the source that are read.
+fn of_positions(recovery: &dyn Recovery, source: &str) -> i64 {
+    let positions = recovery.load_sources(&StepId::from(source)).unwrap();
+    // A byte of flags, and the number of the next row.
+    positions.iter().map(|(_, bytes)| i64::from_le_bytes(bytes[1..9].try_into().unwrap())).sum()
+}
