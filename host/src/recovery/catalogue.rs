@@ -53,6 +53,13 @@ pub struct Step {
     pub fingerprint: Vec<u8>,
 }
 
+impl Step {
+    /// Whether it is a source or a sink.
+    pub fn has_partitions(&self) -> bool {
+        self.kind.starts_with("input") || self.kind.starts_with("output")
+    }
+}
+
 /// A sealed epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
