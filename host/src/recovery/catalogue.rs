@@ -53,13 +53,6 @@ pub struct Step {
     pub fingerprint: Vec<u8>,
 }
 
-impl Step {
-    /// Whether it is a source or a sink.
-    pub fn has_partitions(&self) -> bool {
-        self.kind.starts_with("input") || self.kind.starts_with("output")
-    }
-}
-
 /// A sealed epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
@@ -110,6 +103,14 @@ pub struct PositionRow {
     pub part: PartitionId,
     pub bytes: Vec<u8>,
     pub crc: u32,
+}
+
+impl PositionRow {
+    /// Whether it is no partition's, but says of a step that remembers whether it was told the end of its input
+    /// ([`crate::dataflow::hand_in`]). A partition's position is longer.
+    pub fn is_of_end(&self) -> bool {
+        self.role == Role::Source && &*self.part.0 == "end" && self.bytes.len() == 1
+    }
 }
 
 /// The facts of a part.

@@ -1,7 +1,7 @@
 //! Reading back: states, positions and manifests as they were at the epoch that is resumed from.
 
 use super::block::{self, SLICES, slice_of};
-use super::catalogue::{BlockRow, PositionRow, Role, Step, StepNumber};
+use super::catalogue::{BlockRow, PositionRow, Role, StepNumber};
 use super::compact;
 use super::merge::Merge;
 use super::part::PartStore;
@@ -76,8 +76,7 @@ impl Shelf {
                 part.catalogue().positions.iter().filter(|row| row.step == number && row.epoch <= self.resume.epoch)
             {
                 size.bytes += row.bytes.len() as u64;
-                // Other steps keep as a position whether they were told the end of their input.
-                if part.catalogue().steps.get(&number).is_some_and(Step::has_partitions) {
+                if !row.is_of_end() {
                     partitions.insert(row.part.clone());
                 }
             }

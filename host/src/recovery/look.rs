@@ -229,10 +229,7 @@ impl View {
     /// None, once the store is open; as other ways to look have.
     pub fn sources(&self, step: &StepId) -> Result<Vec<Kept>, StoreError> {
         let mut newest: BTreeMap<PartitionId, (i64, Kept)> = BTreeMap::new();
-        if !self.steps().any(|known| known.id == *step && known.has_partitions()) {
-            return Ok(Vec::new());
-        }
-        for row in self.positions(step, Role::Source) {
+        for row in self.positions(step, Role::Source).into_iter().filter(|row| !row.is_of_end()) {
             let kept = Kept { part: row.part.clone(), epoch: row.epoch, bytes: row.bytes };
             let found = newest.entry(row.part).or_insert_with(|| (row.id, kept.clone()));
             if (row.epoch, row.id) > (found.1.epoch, found.0) {
