@@ -2,13 +2,12 @@
 //! is that of a run that nobody disturbed.
 
 use crate::support::process::{pass, signal};
-use crate::support::{Wxhost, files_below, plugins, root, temp_dir, wxhost};
+use crate::support::{Wxhost, files_below, plugins, temp_dir, wxhost};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How often each flow is killed, unless `WXHOST_KILLS` says otherwise.
@@ -29,15 +28,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
-}
-
-/// The component of `tests/bench/plugin`.
-fn bench_plugin() -> &'static str {
-    static PATH: OnceLock<String> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let built = wxhost("build").arg(root().join("tests/bench/plugin")).run().expect(0);
-        built.stdout.trim_end().to_owned()
-    })
 }
 
 /// Makes events in files: the times of each file rise.
@@ -93,7 +83,7 @@ impl Case {
 
     fn run(&self, arguments: &str) -> Wxhost {
         let flow = self.path("flow.toml");
-        wxhost("run --no-progress").arg(flow).args(arguments).env("BENCH_PLUGIN", bench_plugin()).dir(self.dir.path())
+        wxhost("run --no-progress").arg(flow).args(arguments).env("BENCH_PLUGIN", plugins::bench()).dir(self.dir.path())
     }
 
     /// Removes what executions have left.

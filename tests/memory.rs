@@ -1,7 +1,7 @@
 //! What a flow takes from the machine while it waits: a bounded piece of memory, and no processor.
 
 use crate::support::process::{pass, proc, signal, wait_until};
-use crate::support::{root, temp_dir, wxhost};
+use crate::support::{plugins, temp_dir, wxhost};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -42,15 +42,6 @@ op = "output"
 sink = "stdout"
 "#;
 
-/// The component of `tests/bench/plugin`.
-fn bench_plugin() -> &'static str {
-    static PATH: OnceLock<String> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let built = wxhost("build").arg(root().join("tests/bench/plugin")).run().expect(0);
-        built.stdout.trim_end().to_owned()
-    })
-}
-
 /// Makes the input once: 150 MB, of which every tenth row is dropped.
 fn events() -> PathBuf {
     // Once: a second one would take the file away from under a flow that reads the first.
@@ -82,7 +73,7 @@ fn make_events() -> PathBuf {
 fn start(workers: usize, events: &Path, dir: &Path) -> (Child, ChildStdout) {
     std::fs::write(dir.join("flow.toml"), FLOW).unwrap();
     let run = wxhost(&format!("run flow.toml --format json -w {workers}")).dir(dir);
-    let mut child = run.env("PLUGIN", bench_plugin()).env("EVENTS", events).start();
+    let mut child = run.env("PLUGIN", plugins::bench()).env("EVENTS", events).start();
     let stdout = child.stdout.take().unwrap();
     (child, stdout)
 }
@@ -241,7 +232,7 @@ fn a_flow_that_waits_for_input_takes_no_processor() {
         let dir = temp_dir();
         std::fs::write(dir.path().join("flow.toml"), flow).unwrap();
         let call = wxhost("run flow.toml --summary=never").arg(format!("-w{workers}")).dir(dir.path());
-        let mut child = call.env("PLUGIN", bench_plugin()).start();
+        let mut child = call.env("PLUGIN", plugins::bench()).start();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(sent.as_bytes()).unwrap();
         // The first row is through: all is set up.
@@ -320,7 +311,7 @@ fn memory_of_windows(hours: usize) -> u64 {
     let dir = temp_dir();
     std::fs::write(dir.path().join("flow.toml"), WINDOWS).unwrap();
     let call = wxhost("run flow.toml --summary=never -w1").dir(dir.path());
-    let mut child = call.env("PLUGIN", bench_plugin()).start();
+    let mut child = call.env("PLUGIN", plugins::bench()).start();
     let mut stdin = child.stdin.take().unwrap();
     let mut text = String::new();
     for half_hour in 0..2 * hours {

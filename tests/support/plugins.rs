@@ -24,3 +24,12 @@ pub fn folder() -> &'static Path {
         folder
     })
 }
+
+/// The component of `tests/bench/plugin`.
+pub fn bench() -> &'static str {
+    static PATH: OnceLock<String> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let built = wxhost("build").arg(root().join("tests/bench/plugin")).run().expect(0);
+        built.stdout.trim_end().to_owned()
+    })
+}

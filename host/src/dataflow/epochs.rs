@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use timely::scheduling::SyncActivator;
 
-/// Epochs that may be under way, not durable yet, besides the one that sources are in. So states are written while rows
-/// go on, and a disk that does not keep up holds the sources back.
+/// Epochs that may be under way and not durable yet. So states are written while rows go on, and a disk that does not keep
+/// up makes epochs longer.
 const MOST_EPOCHS: u64 = 4;
 
 /// The first epoch of an execution with recovery is shorter than the others by this factor.
@@ -63,18 +63,13 @@ impl Epochs {
         }
     }
 
-    /// Holds sources back while too many epochs are not durable yet.
+    /// Lets no epoch end while too many are not durable yet.
     #[must_use]
     pub fn with_recovery(mut self, durable: Arc<Durable>) -> Self {
         self.durable = Some(durable);
         // So that readers soon see that it goes on.
         self.ends_at = AtomicU64::new(nanos(self.env.clock.elapsed().saturating_add(self.interval / FIRST_EPOCH)));
         self
-    }
-
-    /// Whether rows of an epoch may be handed out.
-    pub fn may_run(&self, epoch: Epoch) -> bool {
-        self.durable.as_ref().is_none_or(|durable| epoch.0 <= durable.newest().0 + MOST_EPOCHS)
     }
 
     /// Says that a source has given something.
@@ -117,7 +112,7 @@ impl Epochs {
     pub fn current(&self) -> Epoch {
         let now = nanos(self.env.clock.elapsed());
         let ends_at = self.ends_at.load(Ordering::Acquire);
-        if now >= ends_at {
+        if now >= ends_at && self.may_end() {
             let next = now.saturating_add(nanos(self.interval));
             // Of several who see the end, one moves on.
             if self.ends_at.compare_exchange(ends_at, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -127,10 +122,18 @@ impl Epochs {
         Epoch(self.epoch.load(Ordering::Acquire))
     }
 
-    /// How long the epoch still lasts.
-    pub fn remaining(&self) -> Duration {
+    /// Whether another epoch may begin: not while too many are not durable. The disk then makes epochs longer, and rows go
+    /// on.
+    fn may_end(&self) -> bool {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        self.durable.as_ref().is_none_or(|durable| epoch < durable.newest().0 + MOST_EPOCHS)
+    }
+
+    /// How long the epoch still lasts. None: until others are durable, of which sources are told.
+    pub fn remaining(&self) -> Option<Duration> {
         let ends_at = Duration::from_nanos(self.ends_at.load(Ordering::Acquire));
-        ends_at.saturating_sub(self.env.clock.elapsed())
+        let remaining = ends_at.saturating_sub(self.env.clock.elapsed());
+        (!remaining.is_zero() || self.may_end()).then_some(remaining)
     }
 
     /// Asks all sources to hand out nothing more and end well.
@@ -172,4 +175,31 @@ impl Epochs {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::env::scripted;
+    use super::super::script::ScriptedClock;
+    use super::*;
+    use crate::data::time::Instant;
+
+    #[test]
+    fn no_epoch_begins_while_four_are_not_durable() {
+        let clock = Arc::new(ScriptedClock::new(Instant(0)));
+        let env = Env { clock: clock.clone(), ..scripted::env(Instant(0)) };
+        let durable = Arc::new(Durable::new(Epoch(6)));
+        let epochs = Epochs::new(env, Epoch(7), Duration::from_micros(8)).with_recovery(durable.clone());
+        let at = |time: i64| {
+            clock.set(Instant(time));
+            (epochs.current().0, epochs.remaining())
+        };
+        let micros = |micros| Some(Duration::from_micros(micros));
+        // The first is short.
+        assert_eq!((at(0), at(1)), ((7, micros(1)), (8, micros(8))));
+        assert_eq!((at(9), at(17), at(20)), ((9, micros(8)), (10, micros(8)), (10, micros(5))));
+        assert_eq!((at(25), at(100)), ((10, None), (10, None)), "the disk does not keep up");
+        durable.advance(Epoch(7));
+        assert_eq!((epochs.remaining(), at(100)), (micros(0), (11, micros(8))));
+    }
 }

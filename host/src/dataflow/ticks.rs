@@ -164,14 +164,13 @@ impl Ticks {
             self.advance();
         }
         let bytes: usize = self.under_way.iter().map(|(_, bytes)| bytes).sum();
-        let has_room = !self.capabilities.is_empty() && self.under_way.len() < TICKS && bytes + self.bytes < BYTES;
-        has_room && self.epochs.may_run(Tick(self.time()).epoch())
+        !self.capabilities.is_empty() && self.under_way.len() < TICKS && bytes + self.bytes < BYTES
     }
 
     /// When `advance` has something to do though nothing comes.
     pub fn due(&self) -> Option<Duration> {
         let tick = self.began.map(|began| (began + TICK_TIME).saturating_sub(self.clock.elapsed()));
-        tick.into_iter().chain([self.epochs.remaining()]).min()
+        tick.into_iter().chain(self.epochs.remaining()).min()
     }
 
     /// Ends the source, well: what it gave counts.

@@ -2,6 +2,7 @@
 
 use crate::dataflow::error::{Domain, LogicError};
 use std::fmt::Display;
+use std::io::ErrorKind;
 
 /// What kind of trouble it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,20 @@ impl StoreError {
 
     /// Makes an error of the system about a file.
     pub fn io(file: impl Display, error: &std::io::Error) -> Self {
-        Self::new(Trouble::Io, file, error)
+        let help = match error.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                Some("a file stands where the folder is wanted; name another one")
+            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Some("let the user that runs wxhost write there, or name another folder")
+            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Some("make room and start again; nothing that was durable is lost")
+            }
+            ErrorKind::NotFound => Some("name a folder that is there, or can be made"),
+            _ => None,
+        };
+        StoreError { help: help.map(str::to_owned), ..Self::new(Trouble::Io, file, error) }
     }
 
     /// Adds what to do about it.

@@ -41,7 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { parts: 8, retention: 16 }
+        Options { parts: 8, retention: 4 }
     }
 }
 

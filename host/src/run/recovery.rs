@@ -22,9 +22,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Epochs back from the newest durable one that a store can still be resumed from, at least.
-const RETENTION: u64 = 4;
-
 /// Where an execution is kept, and how.
 #[derive(Clone, Debug)]
 pub struct RecoveryOptions {
@@ -73,7 +70,7 @@ pub(super) fn resume(
     open: &Open,
 ) -> Result<Resumed, RunError> {
     let env = &execution.env.clone();
-    let retention = RETENTION.max(epochs_in(options.backup_interval, epoch));
+    let retention = store::Options::default().retention.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
     let steps = kept_steps(plan, env);
     let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
