@@ -26,30 +26,11 @@ pub(super) struct Groups {
     bytes: String,
     garbage: usize,
     free: Vec<u32>,
-    /// What has changed; none if nobody wants to know.
-    changed: Option<Changed>,
-}
-
-/// The groups of which something changed, and the keys that were released.
-#[derive(Default)]
-struct Changed {
-    groups: Vec<u32>,
-    /// By group, whether it is among them.
-    is_listed: Vec<bool>,
+    /// Whether anybody wants to know what changes.
+    is_tracking: bool,
+    /// The groups of which something changed, as their slots know, too; and the keys that were released.
+    listed: Vec<u32>,
     gone: BTreeSet<Box<str>>,
-}
-
-impl Changed {
-    #[inline]
-    fn touch(&mut self, group: u32) {
-        let at = group as usize;
-        if at >= self.is_listed.len() {
-            self.is_listed.resize(at + 1 + at / 2, false);
-        }
-        if !std::mem::replace(&mut self.is_listed[at], true) {
-            self.groups.push(group);
-        }
-    }
 }
 
 /// A group's key, such that looking at one place in memory settles nearly every comparison.
@@ -60,6 +41,8 @@ struct Slot {
     place: [u8; SHORT],
     len: u32,
     live: bool,
+    /// Whether the group is noted as one that changed. Here, since whoever notes it has just looked at the slot.
+    is_listed: bool,
 }
 
 impl Slot {
@@ -117,17 +100,28 @@ impl Groups {
     pub fn intern(&mut self, keys: &Keys, rows: Option<&[u32]>, groups: &mut Vec<u32>) {
         groups.clear();
         let (offsets, data, hashes) = (keys.values().value_offsets(), keys.values().value_data(), keys.hashes());
+        let is_tracking = self.is_tracking;
         let mut group = |row: usize| {
             let range = offsets[row] as usize..offsets[row + 1] as usize;
             let key = &data[range];
-            self.find_or_insert(hashes[row], key, || keys.values().value(row))
+            let group = self.find_or_insert(hashes[row], key, || keys.values().value(row));
+            if is_tracking {
+                self.note(group);
+            }
+            group
         };
         match rows {
             Some(rows) => groups.extend(rows.iter().map(|&row| group(row as usize))),
             None => groups.extend((0..keys.values().len()).map(group)),
         }
-        if let Some(changed) = &mut self.changed {
-            groups.iter().for_each(|&group| changed.touch(group));
+    }
+
+    #[inline]
+    fn note(&mut self, group: u32) {
+        let slot = &mut self.slots[group as usize];
+        if !slot.is_listed {
+            slot.is_listed = true;
+            self.listed.push(group);
         }
     }
 
@@ -152,9 +146,10 @@ impl Groups {
                     bytes.push_str(text());
                     place_of(start)
                 });
-                let slot = Slot { hash, place, len, live: true };
+                let slot = Slot { hash, place, len, live: true, is_listed: false };
                 match slots.get_mut(group as usize) {
-                    Some(free) => *free = slot,
+                    // The key that it was released from may have changed before.
+                    Some(free) => *free = Slot { is_listed: free.is_listed, ..slot },
                     None => slots.push(slot),
                 }
                 group
@@ -243,18 +238,18 @@ impl Groups {
 
     /// From now on notes which groups change: those that are interned, touched or released.
     pub fn track(&mut self) {
-        self.changed = Some(Changed::default());
+        self.is_tracking = true;
     }
 
     /// Whether changes are noted.
     pub fn is_tracking(&self) -> bool {
-        self.changed.is_some()
+        self.is_tracking
     }
 
     /// Notes that something of groups changed, if changes are noted.
     pub fn touch(&mut self, groups: &[u32]) {
-        if let Some(changed) = &mut self.changed {
-            groups.iter().for_each(|&group| changed.touch(group));
+        if self.is_tracking {
+            groups.iter().for_each(|&group| self.note(group));
         }
     }
 
@@ -268,20 +263,21 @@ impl Groups {
     /// Takes the groups that changed since the last call and are in use, each once, and the keys that were released since
     /// then and are not in use.
     pub fn take_changes(&mut self) -> (Vec<u32>, Vec<Box<str>>) {
-        let Some(mut changed) = self.changed.take() else { return Default::default() };
-        let mut groups = std::mem::take(&mut changed.groups);
-        groups.iter().for_each(|&group| changed.is_listed[group as usize] = false);
-        groups.retain(|&group| self.slots.get(group as usize).is_some_and(|slot| slot.live));
-        let mut gone: Vec<Box<str>> = std::mem::take(&mut changed.gone).into_iter().collect();
+        let mut groups = std::mem::take(&mut self.listed);
+        groups.retain(|&group| {
+            let slot = &mut self.slots[group as usize];
+            slot.is_listed = false;
+            slot.live
+        });
+        let mut gone: Vec<Box<str>> = std::mem::take(&mut self.gone).into_iter().collect();
         gone.retain(|key| self.find(key).is_none());
-        self.changed = Some(changed);
         (groups, gone)
     }
 
     fn note_gone(&mut self, groups: &[u32]) {
-        if let Some(mut changed) = self.changed.take() {
-            changed.gone.extend(groups.iter().map(|&group| Box::from(self.key(group))));
-            self.changed = Some(changed);
+        if self.is_tracking {
+            let keys: Vec<Box<str>> = groups.iter().map(|&group| Box::from(self.key(group))).collect();
+            self.gone.extend(keys);
         }
     }
 
@@ -297,22 +293,23 @@ impl Groups {
 
     /// Takes in the keys of states that are restored, all of them new; nothing counts as changed by that.
     pub fn restore(&mut self, keys: &Keys) -> Vec<u32> {
-        let changed = self.changed.take();
+        let is_tracking = std::mem::take(&mut self.is_tracking);
         let mut groups = Vec::new();
         self.intern(keys, None, &mut groups);
-        self.changed = changed;
+        self.is_tracking = is_tracking;
         groups
     }
 
     /// Ends all groups.
     pub fn clear(&mut self) {
-        if self.changed.is_some() {
+        if self.is_tracking {
             let all: Vec<u32> =
                 (0..).take(self.slots.len()).filter(|&group: &u32| self.slots[group as usize].live).collect();
             self.note_gone(&all);
         }
         self.table.clear();
         self.slots.clear();
+        self.listed.clear();
         self.bytes.clear();
         self.free.clear();
         self.garbage = 0;
