@@ -38,7 +38,16 @@ pub fn wxhost(arguments: &str) -> Wxhost {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wxhost"));
     command.args(arguments.split_whitespace());
     // What is set outside must not change what a test sees.
-    for name in ["WXHOST_LOG", "WXHOST_WORKERS", "WXHOST_EPOCH", "WXHOST_RECOVERY", "NO_COLOR", "RUST_BACKTRACE"] {
+    for name in [
+        "WXHOST_LOG",
+        "WXHOST_WORKERS",
+        "WXHOST_EPOCH",
+        "WXHOST_RECOVERY",
+        "WXHOST_RECOVERY_PARTS",
+        "WXHOST_BACKUP_INTERVAL",
+        "NO_COLOR",
+        "RUST_BACKTRACE",
+    ] {
         command.env_remove(name);
     }
     Wxhost { command, stdin: Vec::new() }

@@ -2,15 +2,15 @@
 
 use super::run::duration;
 use crate::diag::Diagnostics;
+use crate::recovery::block::SLICES;
+use crate::recovery::store;
 use crate::run::RecoveryOptions;
 use crate::spec::{DurationText, Spanned, Spec, read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Files of a new store, where nobody says how many.
-const PARTS: u64 = 8;
-/// The most files that a store has.
-const MOST_PARTS: u64 = 64;
+/// The most files that a store has: each has a slice of the keys at least.
+const MOST_PARTS: u64 = SLICES;
 
 #[derive(Default, clap::Args)]
 pub struct KeepingArgs {
@@ -68,7 +68,7 @@ pub fn options(args: &KeepingArgs, spec: &RecoverySpec, base: &Path) -> Option<R
     let backup = args.backup_interval.or(spec.backup_interval.as_ref().map(|interval| interval.value));
     Some(RecoveryOptions {
         dir,
-        parts: parts.unwrap_or(PARTS),
+        parts: parts.unwrap_or(store::Options::default().parts),
         backup_interval: backup.map_or(Duration::ZERO, |interval| interval.0),
         drop_state: args.drop_state.iter().map(|step| step.as_str().into()).collect(),
     })

@@ -65,7 +65,7 @@ impl HandIn {
         &self.recovery
     }
 
-    /// Hands in states of some keys. `name` is what is kept of a step besides that of its keys.
+    /// Hands in states, under the name of the step or of what it keeps besides those of its keys.
     ///
     /// # Errors
     /// As for [`Recovery::state`].

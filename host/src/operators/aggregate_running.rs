@@ -3,8 +3,8 @@
 use super::aggregate::{Aggregate, Aggregates, aggregate_doc, keeps, parse, schema, values_doc};
 use super::columns::{Extension, all_but};
 use super::groups::Groups;
-use super::states::{Reader, changes, put_time, with_tails, without_tails};
-use super::ttl::Ttl;
+use super::states::changes;
+use super::ttl::{self, Ttl};
 use crate::catalog::cx::CheckCx;
 use crate::catalog::operator::{Checked, Operator, StreamType};
 use crate::data::batch::Batch;
@@ -109,9 +109,6 @@ impl BuildStep for RunningStep {
     }
 }
 
-/// The length of what stands behind the aggregates of a key: when it is forgotten.
-const END: usize = 8;
-
 struct Running {
     extension: Extension,
     ttl: Option<Ttl>,
@@ -169,21 +166,13 @@ impl Keyed for Running {
 
     fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
         let groups = self.groups.restore(keys);
-        let (states, ends) = without_tails(states, END)?;
-        self.states.restore(&groups, &states)?;
-        if let Some(ttl) = &mut self.ttl {
-            let ends = ends.into_iter().map(|end| Reader(end).time()).collect::<Result<Vec<_>, _>>()?;
-            ttl.restore(&groups, ends, now);
-        }
-        Ok(())
+        let states = ttl::load(self.ttl.as_mut(), states, &groups, now)?;
+        self.states.restore(&groups, &states)
     }
 
     fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
         let Running { groups, states, ttl, .. } = self;
-        changes(groups, |_, live| {
-            let end = |at: usize| ttl.as_ref().and_then(|ttl| ttl.end(live[at]));
-            with_tails(&states.save(live)?, |at, state| put_time(state, end(at)))
-        })
+        changes(groups, |_, live| ttl::save(ttl.as_ref(), &states.save(live)?, live))
     }
 }
 

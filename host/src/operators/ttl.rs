@@ -1,8 +1,40 @@
 //! How long the state of a key is kept after its last row.
 
+use super::states::{Reader, put_time, with_tails, without_tails};
 use super::times::Times;
 use crate::data::time::Instant;
+use crate::dataflow::error::LogicError;
+use arrow::array::BinaryArray;
 use std::time::Duration;
+
+/// The length of what [`save`] puts behind a state.
+const END: usize = 8;
+
+/// Puts behind the states of groups when the time of each is up, if it ever is.
+///
+/// # Errors
+/// They are too large together.
+pub(super) fn save(ttl: Option<&Ttl>, states: &BinaryArray, groups: &[u32]) -> Result<BinaryArray, LogicError> {
+    with_tails(states, |at, state| put_time(state, ttl.and_then(|ttl| ttl.end(groups[at]))))
+}
+
+/// Takes in what [`save`] put behind the states of groups; returns the states.
+///
+/// # Errors
+/// A state is too short.
+pub(super) fn load(
+    ttl: Option<&mut Ttl>,
+    states: &BinaryArray,
+    groups: &[u32],
+    now: Instant,
+) -> Result<BinaryArray, LogicError> {
+    let (states, ends) = without_tails(states, END)?;
+    if let Some(ttl) = ttl {
+        let ends = ends.into_iter().map(|end| Reader(end).time()).collect::<Result<Vec<_>, _>>()?;
+        ttl.restore(groups, ends, now);
+    }
+    Ok(states)
+}
 
 /// Deadlines of groups, which move with each row.
 pub(super) struct Ttl {

@@ -105,9 +105,9 @@ impl Handle {
         let mut recovery = None;
         if let Some(store) = &options.recovery {
             let resumed = recovery::resume(plan, store, options.workers, options.epoch, &mut execution, open)?;
-            let epochs = Epochs::new(execution.env.clone(), resumed.first, options.epoch);
-            execution.epochs = Arc::new(epochs.with_recovery(resumed.recovery.durable().clone()));
-            recovery = Some(resumed.recovery);
+            let epochs = Epochs::new(execution.env.clone(), resumed.first_epoch(), options.epoch);
+            execution.epochs = Arc::new(epochs.with_recovery(resumed.durable().clone()));
+            recovery = Some(resumed);
         }
         Ok(Handle { execution, recovery: Arc::new(Mutex::new(recovery)) })
     }

@@ -5,7 +5,6 @@
 
 use super::RunError;
 use crate::data::ids::{PartitionId, StepId, WorkerIndex};
-use crate::data::time::Epoch;
 use crate::dataflow::build::Execution;
 use crate::dataflow::durable::{Manifest, Recovery};
 use crate::dataflow::env::Env;
@@ -32,12 +31,6 @@ pub struct RecoveryOptions {
     pub backup_interval: Duration,
     /// Steps whose states are dropped, if they cannot be kept.
     pub drop_state: Vec<StepId>,
-}
-
-/// What an execution goes on from.
-pub(super) struct Resumed {
-    pub recovery: Arc<dyn Recovery>,
-    pub first: Epoch,
 }
 
 /// How the store of a flow is opened.
@@ -68,7 +61,7 @@ pub(super) fn resume(
     epoch: Duration,
     execution: &mut Execution,
     open: &Open,
-) -> Result<Resumed, RunError> {
+) -> Result<Arc<dyn Recovery>, RunError> {
     let env = &execution.env.clone();
     let retention = store::Options::default().retention.max(epochs_in(options.backup_interval, epoch));
     let store_options = store::Options { parts: options.parts, retention };
@@ -100,7 +93,7 @@ pub(super) fn resume(
             recovery.committed(&step.id, &manifest.part, manifest.epoch);
         }
     }
-    Ok(Resumed { first: recovery.first_epoch(), recovery })
+    Ok(recovery)
 }
 
 /// What a plan keeps, as a store wants to know it.

@@ -1,8 +1,8 @@
 //! `join`: the rows of several streams by key.
 
 use super::super::groups::Groups;
-use super::super::states::{Reader, changes, put_time, with_tails, without_tails};
-use super::super::ttl::Ttl;
+use super::super::states::changes;
+use super::super::ttl::{self, Ttl};
 use super::joiner::{EmitMode, Incomplete, Joiner, Modes};
 use super::sides::{Layout, Shape, Sides};
 use super::state::Insert;
@@ -141,9 +141,6 @@ impl BuildStep for JoinStep {
     }
 }
 
-/// The length of what stands behind the rows of a key: when it is forgotten.
-const END: usize = 8;
-
 /// Joins by key.
 pub(super) struct JoinByKey {
     groups: Groups,
@@ -228,20 +225,12 @@ impl Keyed for JoinByKey {
 
     fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
         let groups = self.groups.restore(keys);
-        let (states, ends) = without_tails(states, END)?;
-        self.joiner.load(&groups, &states)?;
-        if let Some(ttl) = &mut self.ttl {
-            let ends = ends.into_iter().map(|end| Reader(end).time()).collect::<Result<Vec<_>, _>>()?;
-            ttl.restore(&groups, ends, now);
-        }
-        Ok(())
+        let states = ttl::load(self.ttl.as_mut(), states, &groups, now)?;
+        self.joiner.load(&groups, &states)
     }
 
     fn snapshot(&mut self, _now: Instant) -> Result<Option<Changes>, LogicError> {
         let JoinByKey { groups, joiner, ttl, .. } = self;
-        changes(groups, |_, live| {
-            let end = |at: usize| ttl.as_ref().and_then(|ttl| ttl.end(live[at]));
-            with_tails(&joiner.save(live)?, |at, state| put_time(state, end(at)))
-        })
+        changes(groups, |_, live| ttl::save(ttl.as_ref(), &joiner.save(live)?, live))
     }
 }
