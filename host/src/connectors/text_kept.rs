@@ -8,19 +8,57 @@ use super::staged::{Staged, cannot_write, make_safe_folder, remove, sync_folder}
 use super::text_files::{Region, State};
 use crate::data::time::Epoch;
 use crate::dataflow::error::LogicError;
-use crate::dataflow::sink::{self, Flush, Job, Writer};
+use crate::dataflow::sink::{self, DiskLine, Flush, Job, Writer};
 use crate::dataflow::user_fn::RowError;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
+
+/// Bytes after which the disk is asked to take what is written. It then does while more is written, and the end of an
+/// epoch, for which all of it must be safe, does not wait for all of it.
+const WRITE_BACK: u64 = 8 << 20;
+
+/// Has the disk take a file early.
+#[derive(Default)]
+pub(super) struct WriteBack {
+    disk: Option<DiskLine>,
+    /// Bytes since the disk was asked last.
+    written: u64,
+    /// Shared with what was asked and is not done: a disk that does not keep up is not asked more.
+    under_way: Arc<()>,
+}
+
+impl WriteBack {
+    /// Takes note of bytes written to `file`.
+    fn note(&mut self, file: &File, path: &Path, bytes: u64) -> Result<(), LogicError> {
+        self.written += bytes;
+        let Some(disk) = self.disk.as_ref().filter(|_| self.written >= WRITE_BACK) else { return Ok(()) };
+        if Arc::strong_count(&self.under_way) > 1 {
+            return Ok(());
+        }
+        self.written = 0;
+        let file = file.try_clone().map_err(|error| cannot_write(path, &error))?;
+        let (path, under_way) = (path.to_owned(), self.under_way.clone());
+        disk.send(Box::new(move || {
+            let done = file.sync_data().map_err(|error| cannot_write(&path, &error));
+            drop(under_way);
+            done
+        }));
+        Ok(())
+    }
+}
 
 /// Shows a staged region in its target, or finds that it is there.
 ///
 /// # Errors
 /// It cannot be written, or is gone.
-pub(super) fn commit(target: &Path, region: &Region) -> Result<Option<Flush>, LogicError> {
+pub(super) fn commit(
+    target: &Path,
+    region: &Region,
+    write_back: &mut WriteBack,
+) -> Result<Option<Flush>, LogicError> {
     let folder = target.parent().unwrap_or(Path::new(""));
     let staged = folder.join(&region.staged);
     let mut from = match File::open(&staged) {
@@ -45,14 +83,24 @@ pub(super) fn commit(target: &Path, region: &Region) -> Result<Option<Flush>, Lo
     if length < region.offset {
         return Err(super::text_files::cut(target, length, region.offset));
     }
-    // Within the kernel, where it can.
-    to.seek(SeekFrom::Start(region.offset))
-        .and_then(|_| io::copy(&mut from, &mut to))
-        .map_err(|error| failed(&error))?;
-    let target = target.to_owned();
+    to.seek(SeekFrom::Start(region.offset)).map_err(|error| failed(&error))?;
+    loop {
+        // Within the kernel, where it can.
+        let copied = io::copy(&mut (&mut from).take(WRITE_BACK), &mut to).map_err(|error| failed(&error))?;
+        if copied == 0 {
+            break;
+        }
+        write_back.note(&to, target, copied)?;
+    }
+    let (target, disk) = (target.to_owned(), write_back.disk.clone());
     Ok(Some(Box::new(move || {
         to.sync_data().map_err(|error| cannot_write(&target, &error))?;
-        remove(&staged)
+        // To free a large file takes a while, and readers have its bytes.
+        match disk {
+            Some(disk) => disk.send(Box::new(move || remove(&staged))),
+            None => remove(&staged)?,
+        }
+        Ok(())
     })))
 }
 
@@ -68,6 +116,8 @@ pub(super) struct KeptWriter {
     /// Whether the next manifest is wanted though nothing was written: it takes over others'.
     must_tell: bool,
     state: State,
+    staging_back: WriteBack,
+    target_back: WriteBack,
 }
 
 /// The bytes of one epoch.
@@ -85,7 +135,17 @@ impl KeptWriter {
     /// It cannot be written.
     pub fn create(target: PathBuf, run: Arc<str>, state: State, must_tell: bool) -> Result<KeptWriter, LogicError> {
         make_safe_folder(target.parent().unwrap_or(Path::new("")))?;
-        let mut writer = KeptWriter { target, run, next: 0, staging: None, written: false, must_tell, state };
+        let mut writer = KeptWriter {
+            target,
+            run,
+            next: 0,
+            staging: None,
+            written: false,
+            must_tell,
+            state,
+            staging_back: WriteBack::default(),
+            target_back: WriteBack::default(),
+        };
         writer.staging()?;
         Ok(writer)
     }
@@ -103,15 +163,22 @@ impl KeptWriter {
 }
 
 impl Writer for KeptWriter {
+    fn start(&mut self, disk: DiskLine) {
+        self.staging_back.disk = Some(disk.clone());
+        self.target_back.disk = Some(disk);
+    }
+
     fn run(&mut self, job: Job) -> Result<Vec<RowError>, LogicError> {
         let Job::Append { bytes, .. } = job else {
             return Err(LogicError::internal("a text file is only appended to"));
         };
         self.written = true;
-        let staging = self.staging()?;
+        self.staging()?;
+        let staging = self.staging.as_mut().expect("it has just been made");
         staging.file.write_all(&bytes).map_err(|error| cannot_write(staging.staged.path(), &error))?;
         staging.length += bytes.len() as u64;
         staging.hash.update(&bytes);
+        self.staging_back.note(&staging.file, staging.staged.path(), bytes.len() as u64)?;
         Ok(Vec::new())
     }
 
@@ -137,7 +204,7 @@ impl Writer for KeptWriter {
     }
 
     fn commit(&mut self, _epoch: Epoch, manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
-        State::read(manifest)?.file.map_or(Ok(None), |region| commit(&self.target, &region))
+        State::read(manifest)?.file.map_or(Ok(None), |region| commit(&self.target, &region, &mut self.target_back))
     }
 
     fn close(&mut self) -> Result<(), LogicError> {

@@ -74,6 +74,15 @@ impl Env {
         }
         line.recv()
     }
+
+    /// Does something for each of several things, all at once where the system decides which thread goes on: each of them
+    /// waits for the disk. Returns what comes of each.
+    pub fn at_once<T: Sync, R: Send>(&self, things: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        match self.turns {
+            Some(_) => things.iter().map(each).collect(),
+            None => real::at_once(things, each),
+        }
+    }
 }
 
 /// The real surroundings: the machine's clock, threads and randomness.
@@ -84,7 +93,7 @@ pub mod real {
     use crate::data::time::Instant;
     use std::hash::{BuildHasher, RandomState};
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     struct MachineClock {
@@ -111,6 +120,27 @@ pub mod real {
         fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
         }
+    }
+
+    /// Threads that cannot be started are done without.
+    pub(super) fn at_once<T: Sync, R: Send>(things: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let next = AtomicUsize::new(0);
+        let numbers = || std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        let take = || {
+            let done = numbers().map_while(|number| things.get(number).map(|thing| (number, each(thing))));
+            done.collect::<Vec<_>>()
+        };
+        let mut done = std::thread::scope(|scope| {
+            let start = |_| std::thread::Builder::new().spawn_scoped(scope, take).ok();
+            let threads: Vec<_> = (1..things.len()).filter_map(start).collect();
+            let mut done = take();
+            for thread in threads {
+                done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            done
+        });
+        done.sort_by_key(|(number, _)| *number);
+        done.into_iter().map(|(_, result)| result).collect()
     }
 
     struct Entropy {

@@ -12,6 +12,7 @@ pub mod build;
 #[cfg(test)]
 mod clock_tests;
 pub mod dead_letter;
+mod disk_line;
 #[cfg(test)]
 mod driver_tests;
 pub mod durable;

@@ -5,6 +5,8 @@
 //! With recovery a sink has two phases. At the end of an epoch what was written is staged: safe, but seen by no reader. What
 //! is needed to show it is handed in to the store, and once the epoch is durable it is shown.
 
+pub use super::disk_line::{DiskLine, Flush};
+
 use super::build::{BuildCx, Stream};
 use super::durable::Manifest;
 use super::error::LogicError;
@@ -128,10 +130,6 @@ pub enum Job {
     Finish { file: u64, name: String },
 }
 
-/// What is left to do on another thread, which may wait for the disk while the writer goes on. Those of a partition are
-/// done in their order.
-pub type Flush = Box<dyn FnOnce() -> Result<(), LogicError> + Send>;
-
 /// What a writer put where no reader sees it.
 pub struct Staged {
     /// What [`Writer::commit`] needs to know, in another process too.
@@ -149,6 +147,10 @@ impl Staged {
 
 /// Writes, on a thread where it may block.
 pub trait Writer: Send {
+    /// Called once before all others, with recovery. What a writer has the disk take early, while an epoch goes on, is not
+    /// waited for at its end.
+    fn start(&mut self, _disk: DiskLine) {}
+
     /// Does a job; returns rows refused, for jobs of rows.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use super::answers::answers;
 use super::build::BuildCx;
+use super::disk_line::{DiskLine, Synced};
 use super::emit::{Emit, RowErrors};
 use super::error::LogicError;
 use super::hand_in::HandIn;
@@ -11,7 +12,7 @@ use crate::data::batch::Batch;
 use crate::data::ids::PartitionId;
 use crate::data::time::{Epoch, Tick};
 use crate::telemetry::meter::StepMeter;
-use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use std::collections::{BTreeMap, VecDeque};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
@@ -43,7 +44,7 @@ pub(super) struct Part {
 
 /// The two phases of a sink with recovery.
 struct Phases {
-    flushes: Sender<(Synced, Flush)>,
+    disk: DiskLine,
     synced: Receiver<Result<Synced, LogicError>>,
     /// Epochs whose staging was ordered and that are not handed in.
     staging: VecDeque<Epoch>,
@@ -51,12 +52,6 @@ struct Phases {
     staged: VecDeque<(Epoch, Vec<u8>)>,
     /// How many commits were ordered and are not done.
     committing: usize,
-}
-
-/// What is safe on its disk.
-enum Synced {
-    Staged(Vec<u8>),
-    Committed(Epoch),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,7 +116,12 @@ impl Part {
     ) -> Result<Part, LogicError> {
         let (jobs, orders) = bounded::<Order>(QUEUE);
         let (answer, done) = answers(activator);
+        let recovery = cx.execution.recovery.as_ref();
+        let kept = recovery.map(|_| Phases::start(&name, cx, sync_activator)).transpose()?;
         let mut writer = part.writer;
+        if let Some(kept) = &kept {
+            writer.start(kept.disk.clone());
+        }
         let writing = cx.execution.writers.begin();
         let (meter, env) = (cx.meter.clone(), cx.execution.env.clone());
         let body = Box::new(move || {
@@ -145,8 +145,6 @@ impl Part {
         let thread = format!("write {name}");
         let spawned = cx.execution.env.spawner.spawn(&thread, body);
         spawned.map_err(|error| LogicError::io("cannot start a thread", &error))?;
-        let recovery = cx.execution.recovery.as_ref();
-        let kept = recovery.map(|_| Phases::start(&name, cx, sync_activator)).transpose()?;
         Ok(Part {
             name,
             is_dirty: !orphans.is_empty(),
@@ -323,12 +321,12 @@ impl Part {
                     if let Some(kept) = &mut self.kept {
                         // In their order, also those for which nothing is to be done.
                         let staged = staged.unwrap_or_else(|| Staged::safe(Vec::new()));
-                        kept.flush(Synced::Staged(staged.manifest), staged.flush);
+                        kept.disk.tell(Synced::Staged(staged.manifest), staged.flush);
                     }
                 }
                 Done::Committed(epoch, flush) => {
                     if let Some(kept) = &mut self.kept {
-                        kept.flush(Synced::Committed(epoch), flush);
+                        kept.disk.tell(Synced::Committed(epoch), flush);
                     }
                 }
                 Done::Closed => self.closing = Closing::Closed,
@@ -371,26 +369,8 @@ impl Part {
 impl Phases {
     /// Starts the thread that waits for the disk; it wakes the operator.
     fn start(name: &PartitionId, cx: &BuildCx<'_>, activator: SyncActivator) -> Result<Phases, LogicError> {
-        let (flushes, orders) = unbounded::<(Synced, Flush)>();
-        let (answer, synced) = answers(activator);
-        let env = cx.execution.env.clone();
-        let body = Box::new(move || {
-            while let Ok((what, flush)) = env.receive(&orders) {
-                let done = flush();
-                let failed = done.is_err();
-                if !answer.send(done.map(|()| what)) || failed {
-                    break;
-                }
-            }
-        });
-        let spawned = cx.execution.env.spawner.spawn(&format!("flush {name}"), body);
-        spawned.map_err(|error| LogicError::io("cannot start a thread", &error))?;
-        Ok(Phases { flushes, synced, staging: VecDeque::new(), staged: VecDeque::new(), committing: 0 })
-    }
-
-    fn flush(&mut self, what: Synced, flush: Option<Flush>) {
-        // A thread that is gone has said why.
-        self.flushes.send((what, flush.unwrap_or_else(|| Box::new(|| Ok(()))))).ok();
+        let (disk, synced) = DiskLine::start(name, cx, activator)?;
+        Ok(Phases { disk, synced, staging: VecDeque::new(), staged: VecDeque::new(), committing: 0 })
     }
 
     /// Whether nothing is left to be staged, to become durable, or to be shown.

@@ -29,11 +29,12 @@ pub trait PartStore: Send {
     /// The block is damaged or cannot be read.
     fn read(&self, block: &BlockRow) -> Result<Vec<u8>, StoreError>;
 
-    /// Tidies up behind the transactions, if there is enough to tidy up. Called when there is nothing else to do.
+    /// Tidies up behind the transactions, if there is enough to tidy up, or if they were the last. Called when there is
+    /// nothing else to do.
     ///
     /// # Errors
     /// As for `commit`.
-    fn rest(&mut self) -> Result<(), StoreError>;
+    fn rest(&mut self, were_last: bool) -> Result<(), StoreError>;
 
     /// Looks for damage in the storage itself, below what the catalogue can tell.
     ///

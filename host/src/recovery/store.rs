@@ -62,10 +62,9 @@ impl Store {
             create(folder, wanted.flow, options.parts, env)?;
             files = find(folder)?;
         }
-        let mut parts: Vec<Box<dyn PartStore>> = Vec::new();
-        for file in files {
-            parts.push(Box::new(SqlitePart::open(&folder.join(file))?));
-        }
+        let opened = env.at_once(&files, |file| SqlitePart::open(&folder.join(file)));
+        let boxed = |part: Result<SqlitePart, StoreError>| part.map(|part| Box::new(part) as Box<dyn PartStore>);
+        let parts = opened.into_iter().map(boxed).collect::<Result<_, _>>()?;
         let store = Self::from_parts(parts, wanted, options)?;
         store.resume().check()?;
         Ok(store)
@@ -156,11 +155,12 @@ impl Store {
             workers: workers as u64,
             wxhost: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        for part in &parts {
+        let claimed = env.at_once(&parts, |part| {
             let mut part = lock(part);
             let claim = Transaction::claim(part.catalogue(), execution.clone(), &resume);
-            part.commit(claim)?;
-        }
+            part.commit(claim)
+        });
+        claimed.into_iter().collect::<Result<(), _>>()?;
         let seals = Arc::new(Seals::new(parts.len(), resume.epoch));
         let cx = WriterCx {
             env: env.clone(),
@@ -268,6 +268,7 @@ impl Recovery for ClaimedStore {
 
     fn end(&self) {
         self.seal(Epoch(self.handed_in.load(Ordering::Acquire)));
+        (0..self.shelf.parts.len()).for_each(|part| self.order(part, Order::End));
     }
 
     fn durable(&self) -> &Arc<Durable> {
@@ -359,8 +360,9 @@ fn create(folder: &Path, flow: &FlowId, parts: u64, env: &Env) -> Result<(), Sto
     let io = |error: std::io::Error| StoreError::io(folder.display(), &error);
     fs::create_dir_all(folder).map_err(io)?;
     let store = format!("{:016x}{:016x}", env.random.next(), env.random.next());
-    for part in (0..parts).rev() {
-        let (path, new) = (folder.join(file_name(part)), folder.join(format!("{}.new", file_name(part))));
+    let paths = |part: u64| (folder.join(file_name(part)), folder.join(format!("{}.new", file_name(part))));
+    let make = |&part: &u64| {
+        let (_, new) = paths(part);
         for left in ["", "-wal", "-journal"] {
             match fs::remove_file(folder.join(format!("{}.new{left}", file_name(part)))) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
@@ -368,9 +370,15 @@ fn create(folder: &Path, flow: &FlowId, parts: u64, env: &Env) -> Result<(), Sto
             }
         }
         sqlite::create(&new, Identity { store: store.clone(), flow: flow.clone(), part, parts })?;
-        fs::File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
-        fs::rename(&new, &path).map_err(io)?;
-        // The name is on disk once the folder is; the first part's must not get there before the others'.
+        fs::File::open(&new).and_then(|file| file.sync_all()).map_err(io)
+    };
+    env.at_once(&(0..parts).collect::<Vec<_>>(), make).into_iter().collect::<Result<(), _>>()?;
+    // The names are on disk once the folder is; the first part's must not get there before the others'.
+    for names in [1..parts, 0..1] {
+        for part in names {
+            let (path, new) = paths(part);
+            fs::rename(&new, &path).map_err(io)?;
+        }
         fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
     }
     Ok(())

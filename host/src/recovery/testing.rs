@@ -66,7 +66,7 @@ impl PartStore for MemoryPart {
         bytes.ok_or_else(|| damaged(&self.catalogue, block, "its checksum is wrong"))
     }
 
-    fn rest(&mut self) -> Result<(), StoreError> {
+    fn rest(&mut self, _were_last: bool) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub enum Order {
     Position(PositionRow),
     /// Write everything up to this epoch that was ordered before.
     Seal(Epoch),
+    /// No more will be sealed.
+    End,
     /// A sink's manifests before this epoch's may be forgotten.
     Committed {
         step: StepNumber,
@@ -115,6 +117,7 @@ pub fn start(cx: &WriterCx, number: usize, part: SharedPart) -> Result<Sender<Or
         positions: Vec::new(),
         committed: BTreeMap::new(),
         may_merge: true,
+        is_ending: false,
     };
     let body = Box::new(move || {
         if let Err(error) = writer.run(&orders) {
@@ -154,6 +157,9 @@ struct Writer {
     committed: BTreeMap<(StepNumber, PartitionId), Epoch>,
     /// Whether there may be something to merge: since the floor has risen, until nothing was found.
     may_merge: bool,
+    /// Whether nothing more will be sealed, and the file is not tidied up for its end yet: that is done while sinks show
+    /// what was sealed last.
+    is_ending: bool,
 }
 
 impl Writer {
@@ -177,6 +183,7 @@ impl Writer {
                 Order::Position(position) => self.positions.push(position),
                 Order::Committed { step, part, epoch } => drop(self.committed.insert((step, part), epoch)),
                 Order::Seal(epoch) => self.seal(epoch)?,
+                Order::End => self.is_ending = true,
             }
         }
     }
@@ -215,7 +222,7 @@ impl Writer {
             return Ok(true);
         }
         self.may_merge = false;
-        part.rest()?;
+        part.rest(std::mem::take(&mut self.is_ending))?;
         Ok(false)
     }
 }

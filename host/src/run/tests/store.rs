@@ -41,8 +41,8 @@ impl PartStore for Part {
         self.part.read(block)
     }
 
-    fn rest(&mut self) -> Result<(), StoreError> {
-        self.part.rest()
+    fn rest(&mut self, were_last: bool) -> Result<(), StoreError> {
+        self.part.rest(were_last)
     }
 
     fn examine(&self) -> Result<(), StoreError> {
