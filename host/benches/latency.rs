@@ -27,8 +27,8 @@ fn flow(keys: u64, seconds: u64) -> String {
     let source = format!("{{ demo = \"random_metric\", interval = \"50us\", count = {count}, max = {max} }}");
     for (name, rest) in [
         ("events", format!("op = \"input\"\nsource = {source}")),
-        ("key", "op = \"key_on\"\nkey = \"to_string(value)\"".to_owned()),
-        ("running", "op = \"aggregate_running\"\naggregate = { n = \"count()\", due = \"max(time)\" }".to_owned()),
+        ("key", "op = \"key_on\"\nkey = \"value\"".to_owned()),
+        ("running", "op = \"aggregate_running\"\naggregate = { n = \"count(*)\", due = \"max(time)\" }".to_owned()),
         ("out", "op = \"output\"\nsink = { stdout = true, format = \"json\" }".to_owned()),
     ] {
         writeln!(flow, "[[step]]\nname = \"{name}\"\n{rest}").expect("a string takes it");
@@ -51,7 +51,7 @@ fn due(line: &[u8]) -> u64 {
 /// Microseconds from due to read, of all rows after the start, sorted.
 fn latencies(flow: &Path, store: Option<&Path>) -> Vec<u64> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wxhost"));
-    command.arg("run").arg(flow).arg("--no-progress").stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg("run").arg(flow).arg("--no-progress").stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(store) = store {
         command.arg("--recovery").arg(store).args(["--epoch", "1s"]);
     }
@@ -76,7 +76,8 @@ fn latencies(flow: &Path, store: Option<&Path>) -> Vec<u64> {
         }
         rest.drain(..whole);
     }
-    assert!(child.wait().expect("it ends").success(), "wxhost failed");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "wxhost failed: {}", String::from_utf8_lossy(&output.stderr));
     assert!(!found.is_empty(), "rows were read");
     found.sort_unstable();
     found

@@ -23,6 +23,10 @@ pub trait Spawner: Send + Sync {
     /// # Errors
     /// The system refuses another thread.
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> std::io::Result<()>;
+
+    /// Has the thread that calls it give way to those that rows go through, where there are fewer processors than threads.
+    /// It still gets a share of them, so that nothing waits for it for ever.
+    fn step_back(&self) {}
 }
 
 /// Makes random numbers.
@@ -119,6 +123,16 @@ pub mod real {
     impl Spawner for Threads {
         fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+        }
+
+        fn step_back(&self) {
+            /// About a tenth of the share of others.
+            #[cfg(target_os = "linux")]
+            const NICE: i32 = 10;
+            // Only on Linux threads have a priority of their own that anybody may lower. If it is refused, or is lower
+            // already, nothing is lost but some latency.
+            #[cfg(target_os = "linux")]
+            rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE).ok();
         }
     }
 

@@ -16,6 +16,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow::ipc::{self, CompressionType, MetadataVersion, root_as_message};
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 /// Slices of the key groups.
@@ -59,16 +60,15 @@ pub fn slice_of(group: u64) -> u64 {
     group / GROUPS
 }
 
-/// Encodes changes, in the order of their keys' hashes; of a key that is there twice the later row counts.
+/// Whether changes can be encoded.
 ///
 /// # Errors
 /// A key or state is too large.
-pub fn encode(changes: &Changes) -> Result<Vec<Block>, LogicError> {
+pub fn check(changes: &Changes) -> Result<(), LogicError> {
     let (keys, values) = (changes.keys.values(), &changes.values);
     if keys.len() != values.len() {
         return Err(LogicError::internal(format!("{} states for {} keys", values.len(), keys.len())));
     }
-    let length = |offsets: &[i32], row: usize| (offsets[row + 1] - offsets[row]) as usize;
     let (key_ends, value_ends) = (keys.value_offsets(), values.value_offsets());
     if let Some(row) =
         (0..keys.len()).find(|&row| length(key_ends, row) > MOST_VALUE || length(value_ends, row) > MOST_VALUE)
@@ -78,7 +78,18 @@ pub fn encode(changes: &Changes) -> Result<Vec<Block>, LogicError> {
         let message = format!("the state of key {key:?} has {bytes} bytes, more than the {most} MiB that can be kept");
         return Err(LogicError::user(message));
     }
-    let order = sorted(&changes.keys);
+    Ok(())
+}
+
+/// Encodes those changes whose keys lie in some slices, in the order of the keys' hashes; of a key that is there twice the
+/// later row counts. They have passed [`check`].
+///
+/// # Errors
+/// None is known.
+pub fn encode(changes: &Changes, slices: Range<u64>) -> Result<Vec<Block>, ArrowError> {
+    let (keys, values) = (changes.keys.values(), &changes.values);
+    let (key_ends, value_ends) = (keys.value_offsets(), values.value_offsets());
+    let order = sorted(&changes.keys, slices);
     let mut blocks = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (at, &(hash, row)) in order.iter().enumerate() {
@@ -95,9 +106,15 @@ pub fn encode(changes: &Changes) -> Result<Vec<Block>, LogicError> {
     Ok(blocks)
 }
 
-/// The rows that count with their hashes, sorted by hash and key.
-fn sorted(keys: &Keys) -> Vec<(u64, u32)> {
-    let mut order = sorted_by_hash(keys.hashes());
+fn length(ends: &[i32], row: usize) -> usize {
+    (ends[row + 1] - ends[row]) as usize
+}
+
+/// The rows of some slices that count with their hashes, sorted by hash and key.
+fn sorted(keys: &Keys, slices: Range<u64>) -> Vec<(u64, u32)> {
+    let is_wanted = |hash: u64| slices.contains(&slice_of(key::group_of(hash)));
+    let rows = keys.hashes().iter().copied().zip(0..).filter(|&(hash, _)| is_wanted(hash)).collect();
+    let mut order = sorted_by_hash(rows);
     // Equal hashes are rare: a key twice, or two keys in 2^64.
     if order.array_windows().any(|[a, b]| a.0 == b.0) {
         let key = |row: u32| keys.values().value(row as usize);
@@ -115,30 +132,28 @@ fn sorted(keys: &Keys) -> Vec<(u64, u32)> {
 
 /// Hashes with their rows, sorted. They are spread evenly, so once they are dealt out by their first bits to as many places
 /// as there are hashes, hardly anything is left to sort.
-fn sorted_by_hash(hashes: &[u64]) -> Vec<(u64, u32)> {
+fn sorted_by_hash(mut rows: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
     /// Fewer are sorted as they are.
     const FEW: usize = 128;
     /// The counters of so many bits still fit the cache.
     const MOST_BITS: u32 = 16;
-    let rows = || hashes.iter().copied().zip(0_u32..);
-    // A worker's keys have their first bits in common.
-    let common = hashes.iter().fold(0, |differs, hash| differs | (hash ^ hashes[0])).leading_zeros();
-    if hashes.len() < FEW || common == u64::BITS {
-        let mut order: Vec<_> = rows().collect();
-        order.sort_unstable();
-        return order;
+    // Keys of a few slices have their first bits in common.
+    let common = rows.iter().fold(0, |differs, (hash, _)| differs | (hash ^ rows[0].0)).leading_zeros();
+    if rows.len() < FEW || common == u64::BITS {
+        rows.sort_unstable();
+        return rows;
     }
-    let bits = hashes.len().ilog2().min(MOST_BITS);
+    let bits = rows.len().ilog2().min(MOST_BITS);
     let place = |hash: u64| usize::try_from((hash << common) >> (u64::BITS - bits)).expect("a few bits fit a usize");
     let mut ends = vec![0_u32; 1 << bits];
-    hashes.iter().for_each(|&hash| ends[place(hash)] += 1);
+    rows.iter().for_each(|&(hash, _)| ends[place(hash)] += 1);
     let mut total = 0;
     for end in &mut ends {
         total += std::mem::replace(end, total);
     }
     // What are the starts now are the ends when all are dealt out.
-    let mut order = vec![(0, 0); hashes.len()];
-    for (hash, row) in rows() {
+    let mut order = vec![(0, 0); rows.len()];
+    for (hash, row) in rows {
         let end = &mut ends[place(hash)];
         order[*end as usize] = (hash, row);
         *end += 1;
@@ -151,11 +166,11 @@ fn sorted_by_hash(hashes: &[u64]) -> Vec<(u64, u32)> {
     order
 }
 
-fn pick(keys: &StringArray, values: &BinaryArray, rows: &[(u64, u32)]) -> Result<Block, LogicError> {
+fn pick(keys: &StringArray, values: &BinaryArray, rows: &[(u64, u32)]) -> Result<Block, ArrowError> {
     let index: UInt32Array = rows.iter().map(|&(_, row)| row).collect();
     let (keys, values) = (take(keys, &index, None)?, take(values, &index, None)?);
     let hashes = (rows[0].0, rows[rows.len() - 1].0);
-    Ok(encode_sorted(keys.as_string().clone(), values.as_binary().clone(), hashes)?)
+    encode_sorted(keys.as_string().clone(), values.as_binary().clone(), hashes)
 }
 
 /// Encodes rows that are sorted already and lie in one slice; `hashes` are the first and the last one's.
@@ -311,14 +326,14 @@ mod tests {
             let hashes: Vec<u64> = hashes.into_iter().map(|hash| if is_alike { hash >> shift } else { hash }).collect();
             let mut expected: Vec<(u64, u32)> = hashes.iter().copied().zip(0..).collect();
             expected.sort_unstable();
-            prop_assert_eq!(sorted_by_hash(&hashes), expected);
+            prop_assert_eq!(sorted_by_hash(hashes.into_iter().zip(0..).collect()), expected);
         }
 
         #[test]
         fn what_is_encoded_decodes_to_the_last_state_of_each_key(
             rows in prop::collection::vec(("[a-z]{0,3}", prop::option::of(prop::collection::vec(any::<u8>(), 0..40))), 0..200)
         ) {
-            let got = decoded(&encode(&changes(&rows)).unwrap());
+            let got = decoded(&encode(&changes(&rows), 0..SLICES).unwrap());
             let hashes: Vec<_> = got.iter().map(|(key, _)| key::hash(key)).collect();
             prop_assert!(hashes.is_sorted());
             let (count, got): (_, BTreeMap<_, _>) = (got.len(), got.into_iter().collect());
@@ -339,7 +354,7 @@ mod tests {
                 .map(|n| (n.to_string(), (n % 3 > 0).then(|| vec![b'x'; n % 50 * if is_large { 40 } else { 1 }])))
                 .filter(|(key, _)| key::hash(key) >> 60 < if is_large { 1 } else { 16 })
                 .collect();
-            let block = encode(&changes(&rows)).unwrap().remove(0);
+            let block = encode(&changes(&rows), 0..SLICES).unwrap().remove(0);
             let mut bytes = block.bytes.clone();
             let at = at.index(bytes.len());
             bytes[at] = to;
@@ -355,7 +370,7 @@ mod tests {
     #[test]
     fn a_length_that_lies_is_refused_before_memory_is_taken_for_it() {
         let rows: Vec<_> = (0..4).map(|_| ("a".to_owned(), Some(vec![b'x'; 9000]))).collect();
-        let block = encode(&changes(&rows)).unwrap().remove(0);
+        let block = encode(&changes(&rows), 0..SLICES).unwrap().remove(0);
         let size = 9000_i64.to_le_bytes();
         let at = block.bytes.windows(8).position(|window| window == size).unwrap();
         for lie in [i64::MAX, 1 << 40, -2] {
@@ -368,11 +383,11 @@ mod tests {
     #[test]
     fn blocks_are_cut_when_full_and_a_state_too_large_is_named() {
         let rows: Vec<_> = (0..64).map(|n| (format!("key {n}"), Some(vec![7; 100_000]))).collect();
-        let blocks = encode(&changes(&rows)).unwrap();
+        let blocks = encode(&changes(&rows), 0..SLICES).unwrap();
         assert_eq!(decoded(&blocks).len(), 64);
         let one: Vec<_> = rows.iter().map(|(_, value)| ("a".to_owned(), value.clone())).collect();
-        assert_eq!(encode(&changes(&one)).unwrap().len(), 1);
-        let error = encode(&changes(&[("big".to_owned(), Some(vec![0; MOST_VALUE + 1]))])).unwrap_err();
+        assert_eq!(encode(&changes(&one), 0..SLICES).unwrap().len(), 1);
+        let error = check(&changes(&[("big".to_owned(), Some(vec![0; MOST_VALUE + 1]))])).unwrap_err();
         assert!(error.message.starts_with("the state of key \"big\" has 16777217 bytes"), "{error}");
         assert_eq!(error.domain, crate::dataflow::error::Domain::User);
     }

@@ -159,6 +159,12 @@ impl Shelf {
         usize::try_from(slice * self.parts.len() as u64 / SLICES).expect("a part's number fits a usize")
     }
 
+    /// The slices that a part owns.
+    pub fn slices_of(&self, part: usize) -> Range<u64> {
+        let first = |part: usize| (part as u64 * SLICES).div_ceil(self.parts.len() as u64);
+        first(part)..first(part + 1)
+    }
+
     /// The part that keeps what a partition hands in.
     pub fn home_of(&self, part: &PartitionId) -> usize {
         self.part_of(slice_of(key::group_of(key::hash(&part.0))))

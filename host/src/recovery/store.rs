@@ -1,8 +1,7 @@
 //! The store: a folder of parts, opened, judged, claimed, and then written by one thread a part.
 
-use super::block::{self, SLICES, slice_of};
-use super::catalogue::{Catalogue, Execution, Identity, Layer, PositionRow, Role, StepNumber};
-use super::compact;
+use super::block::{self, SLICES};
+use super::catalogue::{Catalogue, Execution, Identity, PositionRow, Role, StepNumber};
 use super::compare::MARKS;
 use super::error::{StoreError, Trouble};
 use super::load::{Shelf, Size, lock};
@@ -146,7 +145,8 @@ impl Store {
         failure: &FailureSlot,
         writers: &Writers,
     ) -> Result<ClaimedStore, StoreError> {
-        let Store { shelf: Shelf { parts, resume }, retention } = self;
+        let Store { shelf, retention } = self;
+        let Shelf { parts, resume } = &shelf;
         resume.check()?;
         let execution = Execution {
             number: resume.execution,
@@ -155,9 +155,9 @@ impl Store {
             workers: workers as u64,
             wxhost: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let claimed = env.at_once(&parts, |part| {
+        let claimed = env.at_once(parts, |part| {
             let mut part = lock(part);
-            let claim = Transaction::claim(part.catalogue(), execution.clone(), &resume);
+            let claim = Transaction::claim(part.catalogue(), execution.clone(), resume);
             part.commit(claim)
         });
         claimed.into_iter().collect::<Result<(), _>>()?;
@@ -171,7 +171,7 @@ impl Store {
         };
         let mut orders = Vec::new();
         for (number, part) in parts.iter().enumerate() {
-            let started = writer::start(&cx, number, part.clone());
+            let started = writer::start(&cx, number, part.clone(), shelf.slices_of(number));
             orders.push(started.map_err(|error| StoreError::io(format!("thread {number}"), &error))?);
         }
         // With the first epoch, whatever it changes, the old ones of states that are replaced are retired.
@@ -183,7 +183,7 @@ impl Store {
         }
         let is_changed = !resume.compared.retires.is_empty();
         let handed_in = AtomicU64::new(if is_changed { first.0 } else { resume.epoch.0 });
-        Ok(ClaimedStore { shelf: Shelf { parts, resume }, seals, orders, handed_in })
+        Ok(ClaimedStore { shelf, seals, orders, handed_in })
     }
 }
 
@@ -239,13 +239,9 @@ impl Recovery for ClaimedStore {
             return Ok(());
         }
         let number = self.begin(step, epoch)?;
-        let mut of_parts: Vec<Vec<_>> = vec![Vec::new(); self.shelf.parts.len()];
-        for block in block::encode(changes)? {
-            let part = self.shelf.part_of(slice_of(block.groups.0));
-            of_parts[part].push(compact::row_of(block, Layer::Delta, epoch, number));
-        }
-        for (part, blocks) in of_parts.into_iter().enumerate().filter(|(_, blocks)| !blocks.is_empty()) {
-            self.order(part, Order::Blocks(blocks));
+        block::check(changes)?;
+        for part in 0..self.shelf.parts.len() {
+            self.order(part, Order::Changes { step: number, epoch, changes: changes.clone() });
         }
         Ok(())
     }

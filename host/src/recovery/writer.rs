@@ -1,18 +1,20 @@
 //! The thread that writes a part: gathers what workers hand in, seals epochs, and compacts while nobody wants anything.
 
-use super::catalogue::{BlockRow, PositionRow, Role, StepNumber};
+use super::block;
+use super::catalogue::{BlockRow, Layer, PositionRow, Role, StepNumber};
 use super::compact;
-use super::error::StoreError;
+use super::error::{StoreError, Trouble};
 use super::part::{PartStore, Transaction};
 use crate::data::ids::PartitionId;
 use crate::data::time::Epoch;
-use crate::dataflow::durable::Durable;
+use crate::dataflow::durable::{Changes, Durable};
 use crate::dataflow::env::Env;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::failure::{FailureSlot, Stop};
 use crate::dataflow::writers::Writers;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A part, as its writer and those who load share it.
@@ -20,8 +22,12 @@ pub type SharedPart = Arc<Mutex<Box<dyn PartStore>>>;
 
 /// What is asked of a writer. Orders are carried out in their sequence.
 pub enum Order {
-    /// Deltas, whose rows are complete but for their numbers.
-    Blocks(Vec<(BlockRow, Vec<u8>)>),
+    /// What of a step's states changed. Each part encodes those that it keeps, so that the worker need not.
+    Changes {
+        step: StepNumber,
+        epoch: Epoch,
+        changes: Changes,
+    },
     Position(PositionRow),
     /// Write everything up to this epoch that was ordered before.
     Seal(Epoch),
@@ -105,7 +111,12 @@ pub struct WriterCx {
 ///
 /// # Errors
 /// The system refuses another thread.
-pub fn start(cx: &WriterCx, number: usize, part: SharedPart) -> Result<Sender<Order>, std::io::Error> {
+pub fn start(
+    cx: &WriterCx,
+    number: usize,
+    part: SharedPart,
+    slices: Range<u64>,
+) -> Result<Sender<Order>, std::io::Error> {
     let (sender, orders) = unbounded();
     let writing = cx.writers.begin();
     let panics = Panics { number, failure: cx.failure.clone() };
@@ -113,13 +124,17 @@ pub fn start(cx: &WriterCx, number: usize, part: SharedPart) -> Result<Sender<Or
         number,
         cx: cx.clone(),
         part,
+        slices,
         blocks: Vec::new(),
         positions: Vec::new(),
         committed: BTreeMap::new(),
         may_merge: true,
         is_ending: false,
     };
+    let spawner = cx.env.spawner.clone();
     let body = Box::new(move || {
+        // Snapshots are written behind the rows that go on.
+        spawner.step_back();
         if let Err(error) = writer.run(&orders) {
             panics.failure.set(Stop::Recovery(Box::new(error.into())));
         }
@@ -150,6 +165,8 @@ struct Writer {
     number: usize,
     cx: WriterCx,
     part: SharedPart,
+    /// Those of the part.
+    slices: Range<u64>,
     /// Of epochs that are not sealed yet.
     blocks: Vec<(BlockRow, Vec<u8>)>,
     positions: Vec<PositionRow>,
@@ -179,13 +196,22 @@ impl Writer {
                 }
             };
             match order {
-                Order::Blocks(blocks) => self.blocks.extend(blocks),
+                Order::Changes { step, epoch, changes } => self.encode(step, epoch, &changes)?,
                 Order::Position(position) => self.positions.push(position),
                 Order::Committed { step, part, epoch } => drop(self.committed.insert((step, part), epoch)),
                 Order::Seal(epoch) => self.seal(epoch)?,
                 Order::End => self.is_ending = true,
             }
         }
+    }
+
+    fn encode(&mut self, step: StepNumber, epoch: Epoch, changes: &Changes) -> Result<(), StoreError> {
+        let blocks = block::encode(changes, self.slices.clone()).map_err(|error| {
+            let part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
+            StoreError::new(Trouble::Io, &part.catalogue().file, format!("states cannot be encoded: {error}"))
+        })?;
+        self.blocks.extend(blocks.into_iter().map(|block| compact::row_of(block, Layer::Delta, epoch, step)));
+        Ok(())
     }
 
     fn seal(&mut self, epoch: Epoch) -> Result<(), StoreError> {
