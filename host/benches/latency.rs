@@ -107,7 +107,8 @@ fn main() {
                 found.push([0.5, 0.99, 0.999, 1.0].map(at));
             }
         }
-        let [without, with] = found.map(|found| [0, 1, 2, 3].map(|at| median(found.iter().map(|row| row[at]).collect())));
+        let [without, with] =
+            found.map(|found| [0, 1, 2, 3].map(|at| median(found.iter().map(|row| row[at]).collect())));
         for (name, row) in [("without", without), ("with", with)] {
             println!("{keys:>8}  {name:9} {:7.3} {:7.3} {:7.3} {:7.3}", row[0], row[1], row[2], row[3]);
         }

@@ -65,7 +65,11 @@ fn epochs(c: &mut Criterion) {
         let all = changes((0..CHANGED).map(|n| n * 7919 % KEYS), size);
         let fresh = || Changes { keys: Keys::new(all.keys.values().clone()), values: all.values.clone() };
         group.bench_function(format!("encode {size} bytes"), |b| {
-            b.iter_batched(fresh, |changes| black_box(block::encode(&changes, 0..block::SLICES)), BatchSize::LargeInput);
+            b.iter_batched(
+                fresh,
+                |changes| black_box(block::encode(&changes, 0..block::SLICES)),
+                BatchSize::LargeInput,
+            );
         });
         let (folder, writers) = (tempfile::tempdir().expect("a folder"), Writers::default());
         let (store, mut epoch) = (claim(folder.path(), &writers), 0);

@@ -1,7 +1,7 @@
 //! What a store knows of a sink's text files, and whether that is what is on the disk.
 
 use super::staged::{is_left_over, remove};
-use super::text_kept::{WriteBack, commit};
+use super::text_kept::commit;
 use crate::data::ids::PartitionId;
 use crate::dataflow::durable::Manifest;
 use crate::dataflow::error::{Domain, LogicError};
@@ -107,8 +107,8 @@ impl TextFiles {
         for manifest in manifests {
             for (part, region) in State::read(&manifest.manifest)?.regions(&manifest.part) {
                 let target = followed(&target_of(&part));
-                if let Some(sync) = commit(&target, &region, &mut WriteBack::default())? {
-                    sync()?;
+                if let Some(staged) = commit(&target, &region)? {
+                    remove(&staged)?;
                 }
                 folders.insert(parent(&target));
                 runs.extend(staged_for(&region.staged).map(|(_, run)| run.to_owned()));

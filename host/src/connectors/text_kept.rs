@@ -10,8 +10,10 @@ use crate::data::time::Epoch;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::sink::{self, DiskLine, Flush, Job, Writer};
 use crate::dataflow::user_fn::RowError;
+use crossbeam::channel::bounded;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -20,45 +22,12 @@ use xxhash_rust::xxh3::Xxh3;
 /// epoch, for which all of it must be safe, does not wait for all of it.
 const WRITE_BACK: u64 = 8 << 20;
 
-/// Has the disk take a file early.
-#[derive(Default)]
-pub(super) struct WriteBack {
-    disk: Option<DiskLine>,
-    /// Bytes since the disk was asked last.
-    written: u64,
-    /// Shared with what was asked and is not done: a disk that does not keep up is not asked more.
-    under_way: Arc<()>,
-}
-
-impl WriteBack {
-    /// Takes note of bytes written to `file`.
-    fn note(&mut self, file: &File, path: &Path, bytes: u64) -> Result<(), LogicError> {
-        self.written += bytes;
-        let Some(disk) = self.disk.as_ref().filter(|_| self.written >= WRITE_BACK) else { return Ok(()) };
-        if Arc::strong_count(&self.under_way) > 1 {
-            return Ok(());
-        }
-        self.written = 0;
-        let file = file.try_clone().map_err(|error| cannot_write(path, &error))?;
-        let (path, under_way) = (path.to_owned(), self.under_way.clone());
-        disk.send(Box::new(move || {
-            let done = file.sync_data().map_err(|error| cannot_write(&path, &error));
-            drop(under_way);
-            done
-        }));
-        Ok(())
-    }
-}
-
-/// Shows a staged region in its target, or finds that it is there.
+/// Shows a staged region in its target, or finds that it is there; what readers see is safe on its disk when this returns.
+/// Returns the staged file, which may be removed.
 ///
 /// # Errors
 /// It cannot be written, or is gone.
-pub(super) fn commit(
-    target: &Path,
-    region: &Region,
-    write_back: &mut WriteBack,
-) -> Result<Option<Flush>, LogicError> {
+pub(super) fn commit(target: &Path, region: &Region) -> Result<Option<PathBuf>, LogicError> {
     let folder = target.parent().unwrap_or(Path::new(""));
     let staged = folder.join(&region.staged);
     let mut from = match File::open(&staged) {
@@ -74,34 +43,39 @@ pub(super) fn commit(
     };
     if region.offset == 0 {
         fs::rename(&staged, target).map_err(|error| cannot_write(target, &error))?;
-        let folder = folder.to_owned();
-        return Ok(Some(Box::new(move || sync_folder(&folder))));
+        sync_folder(folder)?;
+        return Ok(None);
     }
-    let failed = |error: &std::io::Error| cannot_write(target, error);
+    let failed = |error: &io::Error| cannot_write(target, error);
     let mut to = OpenOptions::new().write(true).open(target).map_err(|error| failed(&error))?;
     let length = to.metadata().map_err(|error| failed(&error))?.len();
     if length < region.offset {
         return Err(super::text_files::cut(target, length, region.offset));
     }
-    to.seek(SeekFrom::Start(region.offset)).map_err(|error| failed(&error))?;
-    loop {
-        // Within the kernel, where it can.
-        let copied = io::copy(&mut (&mut from).take(WRITE_BACK), &mut to).map_err(|error| failed(&error))?;
-        if copied == 0 {
-            break;
-        }
-        write_back.note(&to, target, copied)?;
+    to.seek(SeekFrom::Start(region.offset)).and_then(|_| copy(&mut from, &mut to)).map_err(|error| failed(&error))?;
+    Ok(Some(staged))
+}
+
+/// Copies all of a file, which the disk takes meanwhile.
+fn copy(from: &mut File, to: &mut File) -> io::Result<()> {
+    // Within the kernel, where it can.
+    let mut next = |to: &mut File| io::copy(&mut from.take(WRITE_BACK), to);
+    if next(to)? == WRITE_BACK {
+        let syncing = to.try_clone()?;
+        let (written, writes) = bounded(1);
+        std::thread::scope(|scope| {
+            let sync = move || writes.iter().try_for_each(|()| syncing.sync_data());
+            // Without the thread the disk takes all of it in the end.
+            let syncing = std::thread::Builder::new().spawn_scoped(scope, sync).ok();
+            while next(to)? > 0 {
+                // While the disk is at it, what comes goes with the next.
+                written.try_send(()).ok();
+            }
+            drop(written);
+            syncing.map_or(Ok(()), |syncing| syncing.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })?;
     }
-    let (target, disk) = (target.to_owned(), write_back.disk.clone());
-    Ok(Some(Box::new(move || {
-        to.sync_data().map_err(|error| cannot_write(&target, &error))?;
-        // To free a large file takes a while, and readers have its bytes.
-        match disk {
-            Some(disk) => disk.send(Box::new(move || remove(&staged))),
-            None => remove(&staged)?,
-        }
-        Ok(())
-    })))
+    to.sync_data()
 }
 
 /// Writes one file, epoch by epoch.
@@ -116,8 +90,11 @@ pub(super) struct KeptWriter {
     /// Whether the next manifest is wanted though nothing was written: it takes over others'.
     must_tell: bool,
     state: State,
-    staging_back: WriteBack,
-    target_back: WriteBack,
+    disk: Option<DiskLine>,
+    /// Bytes since the disk was asked last to take some early.
+    unsynced: u64,
+    /// Shared with what was asked and is not done: a disk that does not keep up is not asked more.
+    under_way: Arc<()>,
 }
 
 /// The bytes of one epoch.
@@ -143,8 +120,9 @@ impl KeptWriter {
             written: false,
             must_tell,
             state,
-            staging_back: WriteBack::default(),
-            target_back: WriteBack::default(),
+            disk: None,
+            unsynced: 0,
+            under_way: Arc::default(),
         };
         writer.staging()?;
         Ok(writer)
@@ -160,12 +138,29 @@ impl KeptWriter {
         }
         Ok(self.staging.as_mut().expect("it has just been made"))
     }
+
+    /// Has the disk take what is staged, if that is worth it.
+    fn write_back(&mut self) -> Result<(), LogicError> {
+        let (Some(disk), Some(staging)) = (&self.disk, &self.staging) else { return Ok(()) };
+        if self.unsynced < WRITE_BACK || Arc::strong_count(&self.under_way) > 1 {
+            return Ok(());
+        }
+        self.unsynced = 0;
+        let path = staging.staged.path().to_owned();
+        let file = staging.file.try_clone().map_err(|error| cannot_write(&path, &error))?;
+        let under_way = self.under_way.clone();
+        disk.send(Box::new(move || {
+            let done = file.sync_data().map_err(|error| cannot_write(&path, &error));
+            drop(under_way);
+            done
+        }));
+        Ok(())
+    }
 }
 
 impl Writer for KeptWriter {
     fn start(&mut self, disk: DiskLine) {
-        self.staging_back.disk = Some(disk.clone());
-        self.target_back.disk = Some(disk);
+        self.disk = Some(disk);
     }
 
     fn run(&mut self, job: Job) -> Result<Vec<RowError>, LogicError> {
@@ -173,12 +168,12 @@ impl Writer for KeptWriter {
             return Err(LogicError::internal("a text file is only appended to"));
         };
         self.written = true;
-        self.staging()?;
-        let staging = self.staging.as_mut().expect("it has just been made");
+        let staging = self.staging()?;
         staging.file.write_all(&bytes).map_err(|error| cannot_write(staging.staged.path(), &error))?;
         staging.length += bytes.len() as u64;
         staging.hash.update(&bytes);
-        self.staging_back.note(&staging.file, staging.staged.path(), bytes.len() as u64)?;
+        self.unsynced += bytes.len() as u64;
+        self.write_back()?;
         Ok(Vec::new())
     }
 
@@ -204,7 +199,17 @@ impl Writer for KeptWriter {
     }
 
     fn commit(&mut self, _epoch: Epoch, manifest: &[u8]) -> Result<Option<Flush>, LogicError> {
-        State::read(manifest)?.file.map_or(Ok(None), |region| commit(&self.target, &region, &mut self.target_back))
+        let Some(region) = State::read(manifest)?.file else { return Ok(None) };
+        let (target, disk) = (self.target.clone(), self.disk.clone());
+        Ok(Some(Box::new(move || match (commit(&target, &region)?, disk) {
+            // To free a large file takes a while, and readers have its bytes.
+            (Some(staged), Some(disk)) => {
+                disk.send(Box::new(move || remove(&staged)));
+                Ok(())
+            }
+            (Some(staged), None) => remove(&staged),
+            (None, _) => Ok(()),
+        })))
     }
 
     fn close(&mut self) -> Result<(), LogicError> {

@@ -198,6 +198,12 @@ pub struct ClaimedStore {
 }
 
 impl ClaimedStore {
+    /// What the execution goes on from.
+    #[cfg(test)]
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
     fn order(&self, part: usize, order: Order) {
         // A writer that is gone has failed, and so the execution ends.
         self.orders[part].send(order).ok();

@@ -128,6 +128,7 @@ pub fn start(
         blocks: Vec::new(),
         positions: Vec::new(),
         committed: BTreeMap::new(),
+        is_loaded: false,
         may_merge: true,
         is_ending: false,
     };
@@ -172,6 +173,9 @@ struct Writer {
     positions: Vec<PositionRow>,
     /// For each partition of a sink the newest epoch that readers see.
     committed: BTreeMap<(StepNumber, PartitionId), Epoch>,
+    /// Whether an epoch of this execution was sealed. All workers have handed in for it, and so have loaded what they go on
+    /// from; before that nothing of it may be merged away under them.
+    is_loaded: bool,
     /// Whether there may be something to merge: since the floor has risen, until nothing was found.
     may_merge: bool,
     /// Whether nothing more will be sealed, and the file is not tidied up for its end yet: that is done while sinks show
@@ -199,7 +203,10 @@ impl Writer {
                 Order::Changes { step, epoch, changes } => self.encode(step, epoch, &changes)?,
                 Order::Position(position) => self.positions.push(position),
                 Order::Committed { step, part, epoch } => drop(self.committed.insert((step, part), epoch)),
-                Order::Seal(epoch) => self.seal(epoch)?,
+                Order::Seal(epoch) => {
+                    self.seal(epoch)?;
+                    self.is_loaded = true;
+                }
                 Order::End => self.is_ending = true,
             }
         }
@@ -230,6 +237,9 @@ impl Writer {
 
     /// Does the next thing that can wait; false if there is none.
     fn tidy(&mut self) -> Result<bool, StoreError> {
+        if !self.is_loaded {
+            return Ok(false);
+        }
         let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
         let durable = self.cx.seals.durable.newest();
         if let Some(floor) = compact::next_floor(part.catalogue(), durable, self.cx.retention) {

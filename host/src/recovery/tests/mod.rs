@@ -5,6 +5,7 @@ mod crashes;
 mod failures;
 mod files;
 mod flips;
+mod loading;
 mod looks;
 mod refusals;
 mod savepoints;
