@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p wxhost --bench latency`; `LATENCY_SECONDS` and `LATENCY_ROUNDS` make it longer.
 
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
