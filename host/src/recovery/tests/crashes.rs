@@ -10,8 +10,8 @@ const KEYS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k",
 /// An execution up to its crash.
 #[derive(Clone, Debug)]
 struct Run {
-    /// Parts that it claims; if not all, it crashes in the middle of it.
-    claims: usize,
+    /// Which parts it claims; if not all, it crashes in the middle of it.
+    claims: [bool; PARTS],
     /// What its epochs change.
     epochs: Vec<Vec<(usize, Option<u64>)>>,
     /// How many of the epochs each part seals before the crash.
@@ -23,7 +23,7 @@ struct Run {
 fn run() -> impl Strategy<Value = Run> {
     let change = (0..KEYS.len(), prop::option::weighted(0.7, 0..100_u64));
     let epochs = prop::collection::vec(prop::collection::vec(change, 0..6), 0..14);
-    let claims = prop_oneof![1 => 0..PARTS, 4 => Just(PARTS)];
+    let claims = prop_oneof![1 => any::<[bool; PARTS]>(), 4 => Just([true; PARTS])];
     (claims, epochs, any::<[prop::sample::Index; PARTS]>(), any::<[Option<u8>; PARTS]>()).prop_map(
         |(claims, epochs, sealed, compacts)| Run {
             claims,
@@ -43,14 +43,16 @@ proptest! {
         // What the state was at the end of each epoch, and what each part has.
         let (mut history, mut newest) = (vec![States::new()], [0; PARTS]);
         for run in runs {
-            let (store, mut parts) = world.claim(run.claims);
+            let (store, mut parts) = world.claim_those(|part| run.claims[part]);
             let resume = *newest.iter().min().unwrap();
             prop_assert_eq!(store.resume().epoch, Epoch(resume));
             history.truncate(usize::try_from(resume).unwrap() + 1);
             prop_assert_eq!(&load_all(&store), &history[usize::try_from(resume).unwrap()]);
             prop_assert_eq!(positions(&store), (resume, resume));
-            newest[..run.claims].fill(resume);
-            if run.claims < PARTS {
+            for (newest, _) in newest.iter_mut().zip(run.claims).filter(|(_, is_claimed)| *is_claimed) {
+                *newest = resume;
+            }
+            if run.claims != [true; PARTS] {
                 continue;
             }
             for epoch in &run.epochs {

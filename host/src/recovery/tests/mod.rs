@@ -51,9 +51,14 @@ impl World {
 
     /// Opens the store and claims its first `parts` parts: all of them, unless it crashes meanwhile.
     fn claim(&self, parts: usize) -> (Store, Vec<MemoryPart>) {
+        self.claim_those(|part| part < parts)
+    }
+
+    /// Opens the store and claims some of its parts. They are claimed at once, so a crash leaves any of them.
+    fn claim_those(&self, is_claimed: impl Fn(usize) -> bool) -> (Store, Vec<MemoryPart>) {
         let store = self.open();
         let mut opened = self.parts();
-        for part in &mut opened[..parts] {
+        for (_, part) in opened.iter_mut().enumerate().filter(|(number, _)| is_claimed(*number)) {
             claim(part, store.resume());
         }
         (store, opened)
