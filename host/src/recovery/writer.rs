@@ -3,7 +3,7 @@
 use super::block;
 use super::catalogue::{BlockRow, Layer, PositionRow, Role, StepNumber};
 use super::compact;
-use super::error::{StoreError, Trouble};
+use super::error::StoreError;
 use super::part::{PartStore, Transaction};
 use crate::data::ids::PartitionId;
 use crate::data::time::Epoch;
@@ -137,7 +137,7 @@ pub fn start(
         // Snapshots are written behind the rows that go on.
         spawner.step_back();
         if let Err(error) = writer.run(&orders) {
-            panics.failure.set(Stop::Recovery(Box::new(error.into())));
+            panics.failure.set(Stop::Recovery(Box::new(error)));
         }
         // The file is closed before the thread counts as ended, if nobody else has it open.
         drop(writer);
@@ -184,7 +184,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, orders: &Receiver<Order>) -> Result<(), StoreError> {
+    fn run(&mut self, orders: &Receiver<Order>) -> Result<(), LogicError> {
         loop {
             let order = match orders.try_recv() {
                 Ok(order) => order,
@@ -212,11 +212,8 @@ impl Writer {
         }
     }
 
-    fn encode(&mut self, step: StepNumber, epoch: Epoch, changes: &Changes) -> Result<(), StoreError> {
-        let blocks = block::encode(changes, self.slices.clone()).map_err(|error| {
-            let part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
-            StoreError::new(Trouble::Io, &part.catalogue().file, format!("states cannot be encoded: {error}"))
-        })?;
+    fn encode(&mut self, step: StepNumber, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
+        let blocks = block::encode(changes, self.slices.clone())?;
         self.blocks.extend(blocks.into_iter().map(|block| compact::row_of(block, Layer::Delta, epoch, step)));
         Ok(())
     }
