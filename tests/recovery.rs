@@ -71,6 +71,23 @@ fn a_finished_flow_goes_on_with_more_input_and_any_number_of_workers() {
 }
 
 #[test]
+fn an_epoch_of_many_megabytes_is_appended_whole() {
+    // As long as it takes, so that all of an execution is one epoch, and one region of the file.
+    let flow = "flow = \"copy\"\n\n[[step]]\nname = \"in\"\nop = \"input\"\nsource = { file = \"in.txt\" }\n\n\
+        [[step]]\nname = \"out\"\nop = \"output\"\nsink = { file = \"out.txt\" }\n";
+    let case = Case::new(flow);
+    case.write("in.txt", "begin\n");
+    for rows in [0_u64, 300_000, 260_000] {
+        let more: String = (0..rows).map(|row| format!("{row:064x}\n")).collect();
+        append(&case.path("in.txt"), &more);
+        case.run("--recovery store --epoch 1h").expect(0);
+        assert!(case.read("out.txt") == case.read("in.txt"), "after {rows} more rows");
+        let files = crate::support::files_below(case.dir.path());
+        assert!(files.iter().all(|file| !file.starts_with('.')), "{files:?}");
+    }
+}
+
+#[test]
 fn flags_the_environment_and_the_flow_say_the_same_things() {
     for how in ["flag", "environment", "flow"] {
         let flow = format!(

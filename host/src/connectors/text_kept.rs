@@ -91,8 +91,6 @@ pub(super) struct KeptWriter {
     must_tell: bool,
     state: State,
     disk: Option<DiskLine>,
-    /// Bytes since the disk was asked last to take some early.
-    unsynced: u64,
     /// Shared with what was asked and is not done: a disk that does not keep up is not asked more.
     under_way: Arc<()>,
 }
@@ -102,6 +100,8 @@ struct Staging {
     staged: Staged,
     file: File,
     length: u64,
+    /// How much of it the disk was asked to take early.
+    asked: u64,
     hash: Xxh3,
 }
 
@@ -121,7 +121,6 @@ impl KeptWriter {
             must_tell,
             state,
             disk: None,
-            unsynced: 0,
             under_way: Arc::default(),
         };
         writer.staging()?;
@@ -134,18 +133,18 @@ impl KeptWriter {
             let folder = self.target.parent().unwrap_or(Path::new(""));
             let (staged, file) = Staged::create(folder, &name, &format!("{}.{}", self.run, self.next))?;
             self.next += 1;
-            self.staging = Some(Staging { staged, file, length: 0, hash: Xxh3::new() });
+            self.staging = Some(Staging { staged, file, length: 0, asked: 0, hash: Xxh3::new() });
         }
         Ok(self.staging.as_mut().expect("it has just been made"))
     }
 
     /// Has the disk take what is staged, if that is worth it.
     fn write_back(&mut self) -> Result<(), LogicError> {
-        let (Some(disk), Some(staging)) = (&self.disk, &self.staging) else { return Ok(()) };
-        if self.unsynced < WRITE_BACK || Arc::strong_count(&self.under_way) > 1 {
+        let (Some(disk), Some(staging)) = (&self.disk, &mut self.staging) else { return Ok(()) };
+        if staging.length - staging.asked < WRITE_BACK || Arc::strong_count(&self.under_way) > 1 {
             return Ok(());
         }
-        self.unsynced = 0;
+        staging.asked = staging.length;
         let path = staging.staged.path().to_owned();
         let file = staging.file.try_clone().map_err(|error| cannot_write(&path, &error))?;
         let under_way = self.under_way.clone();
@@ -172,7 +171,6 @@ impl Writer for KeptWriter {
         staging.file.write_all(&bytes).map_err(|error| cannot_write(staging.staged.path(), &error))?;
         staging.length += bytes.len() as u64;
         staging.hash.update(&bytes);
-        self.unsynced += bytes.len() as u64;
         self.write_back()?;
         Ok(Vec::new())
     }
@@ -220,5 +218,37 @@ impl Writer for KeptWriter {
 
     fn abandon(&mut self) {
         self.staging = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_copied_in_pieces_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for length in [0, 1, WRITE_BACK - 1, WRITE_BACK, WRITE_BACK + 1, 2 * WRITE_BACK, 3 * WRITE_BACK + 7] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            fs::write(&from, &bytes).unwrap();
+            fs::write(&to, "head").unwrap();
+            let mut end = OpenOptions::new().write(true).open(&to).unwrap();
+            end.seek(SeekFrom::End(0)).unwrap();
+            copy(&mut File::open(&from).unwrap(), &mut end).unwrap();
+            assert!(fs::read(&to).unwrap() == [b"head".as_slice(), &bytes].concat(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_fails_says_so_however_long_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        for length in [1, 3 * WRITE_BACK] {
+            fs::write(&from, vec![b'x'; usize::try_from(length).unwrap()]).unwrap();
+            // Opened to be read only.
+            let mut to = File::open(&from).unwrap();
+            assert!(copy(&mut File::open(&from).unwrap(), &mut to).is_err(), "{length} bytes");
+        }
     }
 }
