@@ -17,6 +17,8 @@ use timely::scheduling::SyncActivator;
 
 /// Turns of one execution; one that takes more never ends.
 const MOST_TURNS: u64 = 300_000;
+/// How often in a row nobody may have anything to do, when it is looked every few milliseconds.
+const MOST_LOOKS: u64 = 4_000;
 /// Real time that a turn may take, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -48,6 +50,9 @@ struct State {
     pace: u64,
     players: BTreeMap<Player, Place>,
     turn: Turn,
+    /// The turn before which all stop until they are told to go on.
+    pause: Option<u64>,
+    is_paused: bool,
     started: u64,
     come: usize,
     turns: u64,
@@ -82,6 +87,8 @@ impl Baton {
             chance,
             players: BTreeMap::new(),
             turn: Turn::Test,
+            pause: None,
+            is_paused: false,
             started: 0,
             come: 0,
             turns: 0,
@@ -110,21 +117,43 @@ impl Baton {
         self.state().events.entry(turn).or_default().push(event);
     }
 
-    /// Gives up the baton for good, and waits until all threads have ended. Returns how many turns there were.
-    pub fn join(&self) -> u64 {
-        let mut state = self.state();
+    /// Has all stop at the beginning of a turn.
+    pub fn pause_at(&self, turn: u64) {
+        self.state().pause = Some(turn);
+    }
+
+    /// Has those go on that stopped.
+    pub fn go_on(&self) {
+        self.state().is_paused = false;
+    }
+
+    /// Gives up the baton, and waits until all threads have ended, of so many workers too. Returns none if they have
+    /// stopped instead.
+    pub fn join(&self, workers: usize) -> Option<()> {
+        let (mut state, mut looks) = (self.state(), 0);
         loop {
-            if matches!(state.turn, Turn::Test | Turn::Nobody) {
+            let have_come = state.come >= workers;
+            if state.is_paused {
+                return None;
+            }
+            if have_come && matches!(state.turn, Turn::Test | Turn::Nobody) {
                 self.choose(&mut state);
             }
-            if state.players.is_empty() {
+            if have_come && state.players.is_empty() {
                 break;
             }
-            assert!(state.turn != Turn::Nobody, "threads wait for what never comes: {:?}", state.players.keys());
+            // Whoever ends gives up the baton before it lets go of what others wait for.
+            looks = if state.turn == Turn::Nobody { looks + 1 } else { 0 };
+            assert!(looks < MOST_LOOKS, "threads wait for what never comes: {:?}", state.players.keys());
             state = self.rest.wait_timeout(state, Duration::from_millis(5)).unwrap_or_else(PoisonError::into_inner).0;
         }
         assert_eq!(state.panics, Vec::<String>::new());
-        state.turns
+        Some(())
+    }
+
+    /// How many turns there were.
+    pub fn turns(&self) -> u64 {
+        self.state().turns
     }
 
     /// What tells one course of events from another.
@@ -146,6 +175,11 @@ impl Baton {
         state.turns += 1;
         let turns = state.turns;
         let mut events = state.events.remove(&turns).unwrap_or_default();
+        if state.pause == Some(turns) {
+            (state.is_paused, state.turn) = (true, Turn::Nobody);
+            self.rest.notify_all();
+            return;
+        }
         if turns == MOST_TURNS {
             state.panics.push("nothing ends the execution".to_owned());
             events.extend(std::mem::take(&mut state.events).into_values().flatten());

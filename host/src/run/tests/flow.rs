@@ -6,6 +6,7 @@ use super::random::Chance;
 use super::shape::Shape;
 use super::sink::Sink;
 use super::source::{Simulated, Source};
+use super::steps::Rows;
 use super::store::Part;
 use super::sum;
 use crate::data::ids::StepId;
@@ -19,7 +20,8 @@ use crate::recovery::store::Store;
 use crate::recovery::testing;
 use crate::run::{Handle, Options, RecoveryOptions};
 use arrow::array::BinaryArray;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct World {
     plan: Arc<Plan>,
     routing: Arc<Mutex<Routing>>,
     micros: u64,
+    /// Whether an execution has begun, and is not only about to.
+    has_begun: bool,
     /// What tells this course of events from others.
     trace: blake3::Hasher,
 }
@@ -51,6 +55,8 @@ enum Fate {
     Drain(u64),
     /// Something is wrong with an operation of the disk.
     Fault(u64, Fault),
+    /// It stops at a turn, and goes on when the next execution has begun, and ended.
+    Zombie(u64),
 }
 
 /// What came of it.
@@ -82,7 +88,7 @@ impl World {
         let plan = Arc::new(shape.plan(Simulated { source, sink }));
         let kept = (0..chance.between(1, 3)).map(|_| testing::Disk::default()).collect();
         let trace = blake3::Hasher::new();
-        World { chance, is_told: false, disk, kept, shape, expected, plan, routing, micros: 0, trace }
+        World { chance, is_told: false, disk, kept, shape, expected, plan, routing, micros: 0, has_begun: false, trace }
     }
 
     /// What an execution that goes to its end shows to readers, by sinks and keys.
@@ -121,14 +127,51 @@ impl World {
             chance.between(1, most)
         };
         let (turn, operation) = (up_to(6, 11), up_to(2, 7));
-        match chance.below(8) {
+        match chance.below(10) {
             0..4 => Fate::Crash(turn),
             4 => Fate::Drain(turn),
+            5..7 => Fate::Zombie(turn),
             _ => Fate::Fault(operation, chance.one_of(&faults)),
         }
     }
 
     fn execute(&mut self, fate: Fate) -> End {
+        let (baton, options) = self.prepare(fate);
+        let (disk, kept) = (self.disk.clone(), self.kept.clone());
+        let handle = Handle::with_store(&self.plan, &options, &move |_, wanted, store, _| {
+            let parts = (0..)
+                .zip(&kept)
+                .map(|(part, one)| Box::new(Part::open(&disk, one, part, kept.len() as u64)) as Box<dyn PartStore>);
+            Store::from_parts(parts.collect(), wanted, store)
+        });
+        let handle = match handle {
+            Ok(handle) => handle,
+            Err(error) => {
+                baton.join(0);
+                return self.judge(&baton, Err(error.to_string()));
+            }
+        };
+        self.check_resumed(&handle);
+        self.has_begun = true;
+        self.arrange(fate, &handle, &baton);
+        let (plan, workers) = (self.plan.clone(), options.workers);
+        let running = std::thread::spawn(move || {
+            let run = handle.run(&plan, &options).map_err(|error| error.to_string());
+            run.map(|_| handle.execution.epochs.is_draining())
+        });
+        let next = baton.join(workers).is_none().then(|| self.haunt(&baton, workers));
+        let result = running.join().unwrap_or_else(|panic| resume_unwind(panic));
+        match next {
+            None => self.judge(&baton, result),
+            Some(end) => {
+                self.judge_zombie(&baton, result);
+                end
+            }
+        }
+    }
+
+    /// Draws how an execution goes about it.
+    fn prepare(&mut self, fate: Fate) -> (Arc<Baton>, Options) {
         let chance = &mut self.chance;
         let workers = chance.one_of(&[1, 1, 2, 2, 3, 4]);
         let epoch = Duration::from_micros(chance.one_of(&[500, 3_000, 10_000, 50_000]));
@@ -149,43 +192,58 @@ impl World {
             parts: self.kept.len() as u64,
             backup_interval: Duration::ZERO,
         };
-        let options = Options { workers, epoch, recovery: Some(recovery), env };
         self.tell(&format!("{fate:?}, {workers} workers, epochs of {epoch:?}, {:?}", self.routing.lock().unwrap()));
-        let (disk, kept) = (self.disk.clone(), self.kept.clone());
-        let handle = Handle::with_store(&self.plan, &options, &move |_, wanted, store, _| {
-            let parts = (0..)
-                .zip(&kept)
-                .map(|(part, one)| Box::new(Part::open(&disk, one, part, kept.len() as u64)) as Box<dyn PartStore>);
-            Store::from_parts(parts.collect(), wanted, store)
-        });
-        let result = handle.map_err(|error| error.to_string()).and_then(|handle| {
-            self.check_resumed(&handle);
-            let failure = handle.execution.failure.clone();
-            baton.at(u64::MAX, Box::new(move || failure.set(Stop::Aborted)));
-            let (failure, disk, drained) = (handle.execution.failure.clone(), self.disk.clone(), handle.clone());
-            match fate {
-                Fate::Crash(turn) => {
-                    let crash = move || {
-                        disk.power_off();
-                        failure.set(Stop::Aborted);
-                    };
-                    baton.at(turn, Box::new(crash));
-                }
-                Fate::Drain(turn) => baton.at(turn, Box::new(move || drained.drain())),
-                Fate::Ends | Fate::Fault(..) => {}
+        (baton, Options { workers, epoch, recovery: Some(recovery), env })
+    }
+
+    /// Has happen what shall become of an execution.
+    fn arrange(&self, fate: Fate, handle: &Handle, baton: &Baton) {
+        let failure = handle.execution.failure.clone();
+        baton.at(u64::MAX, Box::new(move || failure.set(Stop::Aborted)));
+        let (failure, disk, drained) = (handle.execution.failure.clone(), self.disk.clone(), handle.clone());
+        match fate {
+            Fate::Crash(turn) => {
+                let crash = move || {
+                    disk.power_off();
+                    failure.set(Stop::Aborted);
+                };
+                baton.at(turn, Box::new(crash));
             }
-            let run = handle.run(&self.plan, &options).map_err(|error| error.to_string());
-            run.map(|_| handle.execution.epochs.is_draining())
-        });
-        let turns = baton.join();
-        self.micros = baton.micros();
+            Fate::Drain(turn) => baton.at(turn, Box::new(move || drained.drain())),
+            Fate::Zombie(turn) => baton.pause_at(turn),
+            Fate::Ends | Fate::Fault(..) => {}
+        }
+    }
+
+    /// The next execution comes and goes while this one has stopped, and does not know of it when it goes on.
+    fn haunt(&mut self, baton: &Baton, workers: usize) -> End {
+        self.micros = self.micros.max(baton.micros());
+        let routing = self.routing.lock().unwrap().clone();
+        self.has_begun = false;
+        let fate = if self.chance.once_in(3) { Fate::Ends } else { self.draw_fate() };
+        let end = self.execute(fate);
+        *self.routing.lock().unwrap() = routing;
+        let seen = self.disk.read(|disk| disk.seen().len());
+        baton.go_on();
+        baton.join(workers);
+        if self.has_begun {
+            assert_eq!(self.disk.read(|disk| disk.seen().len()), seen, "rows that readers see, with those of a zombie");
+        }
+        end
+    }
+
+    /// Notes how an execution went.
+    fn note(&mut self, baton: &Baton, result: &Result<bool, String>) {
+        self.micros = self.micros.max(baton.micros());
         self.trace.update(baton.trace().as_bytes());
-        let (is_on, has_failed) = self.disk.read(|disk| (disk.is_on(), disk.has_failed()));
-        self.tell(&format!(
-            "after {turns} turns: {result:?}, power {is_on}, {} rows",
-            self.disk.read(|disk| disk.rows().len())
-        ));
+        let (is_on, rows) = self.disk.read(|disk| (disk.is_on(), disk.rows().len()));
+        self.tell(&format!("after {} turns: {result:?}, power {is_on}, {rows} rows", baton.turns()));
         self.disk.read(|disk| assert_eq!(disk.wrong(), Vec::<String>::new()));
+    }
+
+    fn judge(&mut self, baton: &Baton, result: Result<bool, String>) -> End {
+        self.note(baton, &result);
+        let (is_on, has_failed) = self.disk.read(|disk| (disk.is_on(), disk.has_failed()));
         match result {
             _ if !is_on => End::Failed,
             Ok(false) => End::Done,
@@ -201,6 +259,18 @@ impl World {
         }
     }
 
+    /// Only a zombie that had nothing more to do may believe that it has done it.
+    fn judge_zombie(&mut self, baton: &Baton, result: Result<bool, String>) {
+        self.note(baton, &result);
+        let could_write = self.disk.read(|disk| disk.is_on() && !disk.has_failed());
+        match result {
+            _ if !could_write => {}
+            Ok(false) => self.check_all(),
+            Ok(true) => {}
+            Err(error) => assert!(error.contains("another execution"), "a zombie says: {error}"),
+        }
+    }
+
     fn tell(&self, what: &str) {
         if self.is_told {
             eprintln!("{what}");
@@ -211,7 +281,8 @@ impl World {
     fn check_resumed(&mut self, handle: &Handle) {
         let recovery = handle.recovery.lock().unwrap().clone().unwrap();
         self.tell(&format!("goes on with epoch {}", recovery.first_epoch()));
-        let shown = self.disk.read(|disk| disk.rows());
+        let (shown, seen) = self.disk.read(|disk| (disk.rows(), disk.seen().len()));
+        assert_eq!(shown.len(), seen, "rows that readers see when it begins, and that they saw before");
         let rows_of = |sink: &str| {
             let is_row = |row: &&String| row.starts_with(sink) && !row.contains(",-1,");
             i64::try_from(shown.iter().filter(is_row).count()).unwrap()
@@ -239,18 +310,33 @@ impl World {
     /// Readers see what they should, and saw nothing else before.
     fn check_all(&mut self) {
         let (mut rows, seen) = self.disk.read(|disk| (disk.rows(), disk.seen().to_vec()));
-        rows.sort();
-        for (key, expected) in
-            self.expected.iter().filter(|(key, _)| self.shape.is_in_order() || key.starts_with("raw"))
-        {
-            let of_key: Vec<_> = seen.iter().filter(|row| Shape::key_of(row) == *key).collect();
-            let expected: Vec<_> = expected.iter().collect();
-            assert_eq!(of_key, expected, "rows of a key in the order in which they were seen");
+        let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for row in &seen {
+            found.entry(Shape::key_of(row)).or_default().push(row);
         }
-        let mut expected: Vec<String> = self.expected.values().flatten().cloned().collect();
-        expected.sort();
-        assert_eq!(rows, expected, "rows that readers see in the end");
-        assert_eq!(seen.len(), expected.len(), "rows that readers ever saw");
+        let keys = self.shape.keys().into_iter().map(|key| format!("out:{key}"));
+        let keys: BTreeSet<String> = keys.chain(found.keys().cloned()).chain(self.expected.keys().cloned()).collect();
+        for key in keys {
+            let mut expected: Vec<&str> = self.expected.get(&key).into_iter().flatten().map(String::as_str).collect();
+            let mut found = found.remove(&key).unwrap_or_default();
+            match self.shape.rows_of(&key) {
+                Rows::InOrder => {}
+                Rows::InAnyOrder => {
+                    expected.sort_unstable();
+                    found.sort_unstable();
+                }
+                Rows::Lawful(check) => {
+                    let key = key.trim_start_matches("out:");
+                    check(&self.shape.ids("in", key), &self.shape.ids("other", key), &found);
+                    continue;
+                }
+            }
+            assert_eq!(found, expected, "rows of {key}, as readers saw them");
+        }
+        rows.sort_unstable();
+        let mut all_seen: Vec<&String> = seen.iter().collect();
+        all_seen.sort_unstable();
+        assert!(rows.iter().eq(all_seen), "readers see what they ever saw");
         self.trace.update(seen.join("\n").as_bytes());
     }
 }

@@ -13,6 +13,7 @@ mod random;
 mod shape;
 mod sink;
 mod source;
+mod steps;
 mod store;
 mod sum;
 

@@ -3,6 +3,7 @@
 use super::random::Chance;
 use super::sink::show;
 use super::source::Simulated;
+use super::steps::{Rows, STEPS, Steps, functions};
 use super::sum::Sum;
 use crate::catalog::Catalog;
 use crate::catalog::connector::Connector;
@@ -10,32 +11,17 @@ use crate::catalog::cx::FlowCx;
 use crate::catalog::operator::Operator;
 use crate::data::batch::Batch;
 use crate::operators::OPERATORS;
-use crate::operators::testing::{Functions, table};
+use crate::operators::testing::table;
 use crate::plan::{self, Plan};
 use crate::spec;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 static ALL: LazyLock<Vec<&'static dyn Operator>> =
     LazyLock::new(|| OPERATORS.iter().copied().chain([&Sum as _]).collect());
-
-/// Steps that remember, between the steps `key` and `out`; and whether rows of a key come out in one order.
-const STEPS: &[(&str, bool)] = &[
-    ("op = \"count_final\"", true),
-    ("op = \"collect\"\nmax_size = 3\ntimeout = \"1000h\"", true),
-    ("op = \"max_final\"\nby = \"id\"", true),
-    ("op = \"aggregate_running\"\naggregate = { total = \"sum(n)\" }", true),
-    ("op = \"aggregate_final\"\naggregate = { total = \"sum(n)\", most = \"max(n)\" }", true),
-    ("op = \"collect_window\"\nclock = { event = \"t\", wait = \"1m\" }\nwindow = { tumbling = \"20s\" }", false),
-    (
-        "op = \"count_window\"\nclock = { event = \"t\", wait = \"1m\" }\nwindow = { session = \"15s\" }\nwith = [\"open_time\"]",
-        false,
-    ),
-    ("op = \"join\"\nfrom = { a = \"key\", b = \"other_key\" }\nemit = \"final\"", true),
-];
 
 /// Rows, and steps for them.
 #[derive(Clone)]
@@ -75,6 +61,11 @@ impl Shape {
         Shape { sources, has_raw: chance.once_in(3), step }
     }
 
+    /// The steps, unless what comes out is the running sums.
+    fn steps(&self) -> Option<&'static Steps> {
+        self.step.map(|step| &STEPS[step])
+    }
+
     /// Whether what comes out is the running sums.
     pub fn has_sums(&self) -> bool {
         self.step.is_none()
@@ -82,12 +73,42 @@ impl Shape {
 
     /// Whether rows of the other source are of any use.
     fn has_other(&self) -> bool {
-        self.step.is_none_or(|step| STEPS[step].0.contains("other_key"))
+        self.steps().is_none_or(|steps| steps.text.contains("other_key"))
     }
 
-    /// Whether rows of a key have one order.
-    pub fn is_in_order(&self) -> bool {
-        self.step.is_none_or(|step| STEPS[step].1)
+    /// What is true of the rows of a sink and key.
+    pub fn rows_of(&self, sink_and_key: &str) -> Rows {
+        match self.steps() {
+            Some(steps) if sink_and_key.starts_with("out:") => steps.rows,
+            Some(_) if !sink_and_key.starts_with("raw:") => Rows::InAnyOrder,
+            _ => Rows::InOrder,
+        }
+    }
+
+    /// The sinks.
+    fn sinks(&self) -> impl Iterator<Item = &'static str> {
+        let other = self.has_sums().then_some("other_out");
+        let ports = self.steps().map_or(&[][..], |steps| steps.ports);
+        ["out"].into_iter().chain(other).chain(self.has_raw.then_some("raw")).chain(ports.iter().copied())
+    }
+
+    /// The keys of all rows.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let rows = self.sources.values().flat_map(|source| source.iter());
+        let of_part = |rows: &RecordBatch| -> Vec<String> {
+            rows.column(0).as_string::<i32>().iter().map(|key| key.unwrap().to_owned()).collect()
+        };
+        rows.flat_map(of_part).collect()
+    }
+
+    /// The ids of a key's rows of a source, in their order.
+    pub fn ids(&self, source: &str, key: &str) -> Vec<i64> {
+        let of_part = |rows: &RecordBatch| -> Vec<i64> {
+            let keys = rows.column(0).as_string::<i32>().iter();
+            let ids = rows.column(1).as_primitive::<Int64Type>().values();
+            keys.zip(ids).filter(|(found, _)| *found == Some(key)).map(|(_, id)| *id).collect()
+        };
+        self.sources[source].iter().flat_map(of_part).collect()
     }
 
     /// The sources, with the steps that sum them up and the sinks of those.
@@ -100,27 +121,34 @@ impl Shape {
     pub fn plan(&self, simulated: Simulated) -> Plan {
         let step = |name: &str, rest: &str| format!("[[step]]\nname = \"{name}\"\n{rest}\n");
         let source = |name: &str| step(name, &format!("op = \"input\"\nsource = {{ simulated = \"{name}\" }}"));
-        let sink = |name: &str| step(name, &format!("op = \"output\"\nsink = {{ simulated = \"{name}\" }}"));
         let key = "op = \"key_on\"\nkey = \"key\"";
         let mut text = "flow = \"test\"\n".to_owned();
         if self.has_other() {
             text += &(source("other") + &step("other_key", key));
         }
         if self.has_sums() {
-            text += &(step("other_step", "op = \"sum\"") + &sink("other_out"));
+            text += &step("other_step", "op = \"sum\"");
         }
         text += &(source("in") + &step("key", key));
-        text += &step("step", self.step.map_or("op = \"sum\"", |step| STEPS[step].0));
-        text += &sink("out");
-        if self.has_raw {
-            text += "[[step]]\nname = \"raw\"\nop = \"output\"\nfrom = \"in\"\nsink = { simulated = \"raw\" }\n";
+        match self.steps() {
+            Some(steps) => text += &format!("[[step]]\n{}\n", steps.text.trim()),
+            None => text += &step("step", "op = \"sum\""),
+        }
+        for sink in self.sinks() {
+            let from = match sink {
+                "out" => "step".to_owned(),
+                "other_out" => "other_step".to_owned(),
+                "raw" => "in".to_owned(),
+                port => format!("step.{port}"),
+            };
+            text += &step(sink, &format!("op = \"output\"\nfrom = \"{from}\"\nsink = {{ simulated = \"{sink}\" }}"));
         }
         let (spec, problems) = spec::parse(&text, &|_| None);
         let spec = spec.unwrap_or_else(|| panic!("{problems}"));
         let simulated: &'static dyn Connector = Box::leak(Box::new(simulated));
         let connectors: &'static [&'static dyn Connector] = Box::leak(Box::new([simulated]));
         let catalog = Catalog { operators: &ALL, connectors };
-        let functions = Functions::default();
+        let functions = functions();
         let flow = FlowCx { catalog, functions: &functions, plugins: &[], base: Path::new(".") };
         plan::check(&spec, &text, flow).unwrap_or_else(|problems| panic!("{problems:#?}"))
     }
