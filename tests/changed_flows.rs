@@ -358,6 +358,21 @@ fn a_plugin_that_cannot_migrate_is_refused_and_changes_nothing() {
     // Some states only are not to be had any more; that turns up when they are migrated.
     case.plugin(Plugin::Picky);
     case.refused("", 65, &["there never was such a sum", "help: go back to the plugin with the state version 1"]);
+    // What cannot be migrated can be dropped instead, and only what is named is.
+    let copy = case.copy();
+    let outcomes = [("total", "dropped"), ("hours", "migrated")];
+    copy.plan("--drop-state total", 0, &["total (stateful_map): state dropped; 2 keys"], &outcomes);
+    copy.refused("--drop-state total", 65, &["there never was such a sum", "--drop-state hours drops them"]);
+    let drops = "--drop-state total --drop-state hours";
+    copy.input(&[FIRST, SECOND]);
+    copy.run_to(5, drops);
+    assert_eq!(copy.lines("out.jsonl")[3..], ["a,sum 10,rows 1", "a,sum 110,rows 2"]);
+    // Once more does nothing, and says so.
+    let said = "--drop-state total does nothing: nothing has changed that its state depends on";
+    copy.plan(drops, 0, &[said], &[("total", "unchanged"), ("hours", "unchanged")]);
+    copy.input(&[FIRST, SECOND, THIRD]);
+    copy.run_to(7, drops);
+    assert_eq!(copy.lines("out.jsonl")[5..], ["b,sum 20,rows 1", "b,sum 220,rows 2"]);
     let copy = case.copy();
     copy.plugin(Plugin::Old);
     copy.input(&[FIRST, SECOND]);
@@ -366,7 +381,6 @@ fn a_plugin_that_cannot_migrate_is_refused_and_changes_nothing() {
     // Without the states it goes on.
     case.plugin(Plugin::Lost);
     let outcomes = [("total", "dropped"), ("hours", "dropped"), ("in", "unchanged")];
-    let drops = "--drop-state total --drop-state hours";
     case.plan(drops, 0, &["total (stateful_map): state dropped; 2 keys"], &outcomes);
     case.input(&[FIRST, SECOND]);
     case.run_to(5, drops);

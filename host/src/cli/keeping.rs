@@ -28,7 +28,8 @@ pub struct KeepingArgs {
     #[arg(long, value_name = "DURATION", env = "WXHOST_BACKUP_INTERVAL", hide_env_values = true, value_parser = duration)]
     pub backup_interval: Option<DurationText>,
 
-    /// Drop the state of this step if the flow has changed so that it cannot be kept. May be given more than once
+    /// Drop the state of this step if the flow has changed so that it cannot be kept, or would be migrated. A state that
+    /// goes on as it is stays, so that the same command can be given again. May be given more than once
     #[arg(long, value_name = "STEP")]
     pub drop_state: Vec<String>,
 }

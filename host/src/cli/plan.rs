@@ -8,7 +8,7 @@ use crate::dataflow::env::Env;
 use crate::plan::Plan;
 use crate::recovery::compare::{FlowStep, Outcome, Verdict, owner};
 use crate::recovery::load::Size;
-use crate::recovery::resume::{Wanted, refusal, ways_out};
+use crate::recovery::resume::{Wanted, not_dropped, refusal, ways_out};
 use crate::recovery::store::Store;
 use crate::run::kept_steps;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "WXHOST_RECOVERY", hide_env_values = true)]
     recovery: Option<PathBuf>,
 
-    /// Say what comes of it if the state of this step is dropped. May be given more than once
+    /// Say what comes of it if "wxhost run" is given the same. May be given more than once
     #[arg(long, value_name = "STEP")]
     drop_state: Vec<String>,
 }
@@ -33,6 +33,8 @@ pub struct Args {
 struct Line {
     verdict: Verdict,
     size: Size,
+    /// That it was to be dropped, and is not.
+    note: Option<String>,
 }
 
 /// Tells what becomes of each state; changes nothing.
@@ -72,14 +74,17 @@ pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
 fn new(kept: &FlowStep) -> Line {
     let (step, kind) = (kept.step.id.clone(), kept.step.kind.clone());
     let verdict = Verdict { step, kind, renamed_from: None, number: None, outcome: Outcome::New };
-    Line { verdict, size: Size::default() }
+    Line { verdict, size: Size::default(), note: None }
 }
 
 fn lines(store: &Store) -> Result<Vec<Line>, Failure> {
     let mut lines = Vec::new();
-    for verdict in store.resume().compared.verdicts.iter() {
+    let compared = &store.resume().compared;
+    for verdict in &compared.verdicts {
         let size = verdict.number.map(|number| store.size_of(number)).transpose()?.unwrap_or_default();
-        lines = together(lines, Line { verdict: verdict.clone(), size });
+        let names = [&verdict.step, verdict.stored()].map(owner);
+        let kept = compared.not_dropped.iter().find(|step| verdict.number.is_some() && names.contains(&&*step.0));
+        lines = together(lines, Line { verdict: verdict.clone(), size, note: kept.map(not_dropped) });
     }
     Ok(lines)
 }
@@ -104,7 +109,8 @@ fn together(mut lines: Vec<Line>, mut line: Line) -> Vec<Line> {
             let heavier = if weight(&line) > weight(other) { &mut line } else { &mut *other };
             let verdict = heavier.verdict.clone();
             let size = other.size.with(line.size);
-            *other = Line { verdict, size };
+            let note = other.note.take().or(line.note);
+            *other = Line { verdict, size, note };
         }
         None => lines.push(line),
     }
@@ -118,7 +124,7 @@ fn to_text(plan: &Plan, folder: &Path, epoch: Option<u64>, lines: &[Line]) -> St
         Some(epoch) => format!("flow \"{}\" goes on from epoch {epoch} of the store in {folder}\n", plan.flow),
         None => format!("flow \"{}\" begins: there is no store in {folder}\n", plan.flow),
     };
-    for Line { verdict, size } in lines {
+    for Line { verdict, size, note } in lines {
         let renamed = verdict.renamed_from.as_ref();
         let renamed = renamed.map_or(String::new(), |old| format!(", renamed from {}", owner(old)));
         let size = if verdict.number.is_some() { format!("; {}", size_text(size)) } else { String::new() };
@@ -135,6 +141,9 @@ fn to_text(plan: &Plan, folder: &Path, epoch: Option<u64>, lines: &[Line]) -> St
         }
         if verdict.outcome.is_refused() {
             let _ = writeln!(text, "  help: {}", ways_out(verdict));
+        }
+        if let Some(note) = note {
+            let _ = writeln!(text, "  {note}");
         }
     }
     if lines.iter().any(|line| line.verdict.outcome.is_refused()) {
@@ -176,7 +185,7 @@ fn size_text(size: &Size) -> String {
     parts.join(", ")
 }
 
-fn to_json(Line { verdict, size }: &Line) -> Value {
+fn to_json(Line { verdict, size, note }: &Line) -> Value {
     let outcome = match verdict.outcome {
         Outcome::New => "new",
         Outcome::Unchanged => "unchanged",
@@ -198,7 +207,7 @@ fn to_json(Line { verdict, size }: &Line) -> Value {
         "outcome": outcome,
         "state_version": versions,
         "changes": changes(&verdict.outcome),
-        "message": is_refused.then(|| refusal(verdict)),
+        "message": if is_refused { Some(refusal(verdict)) } else { note.clone() },
         "help": is_refused.then(|| ways_out(verdict)),
         "keys": size.keys,
         "partitions": size.partitions,

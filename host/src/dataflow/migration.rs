@@ -104,7 +104,9 @@ impl<I: ?Sized, F: MigrateStates + ?Sized> Instance<I, F> {
         self.factory.migrate(&self.cx, from, states).map_err(|error| match error.help {
             Some(_) => error,
             None => error.help(format!(
-                "go back to the plugin with the state version {from}, whose states are all still there, or mend what migrates"
+                "go back to the plugin with the state version {from}, whose states are all still there, or mend what \
+                 migrates; or --drop-state {} drops them, and the step begins anew",
+                self.cx.step
             )),
         })
     }

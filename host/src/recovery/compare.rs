@@ -107,6 +107,8 @@ pub struct Comparison {
     pub retires: Vec<StepNumber>,
     /// Numbers that nothing was ever written under that lasts.
     pub unused: BTreeSet<StepNumber>,
+    /// Steps whose states were to be dropped, and go on as they are.
+    pub not_dropped: Vec<StepId>,
 }
 
 /// The name of the step that something is kept of, as it is in a flow file.
@@ -176,7 +178,8 @@ pub fn live_steps(parts: &[&Catalogue], epoch: Epoch) -> BTreeMap<StepNumber, St
 }
 
 /// Compares what the steps of a flow keep with what is in the parts of a store at an epoch. States of steps named in
-/// `drops` are dropped, if they cannot be kept.
+/// `drops` are dropped, unless they can go on as they are: then they may be what began after a drop, and who gives the
+/// same command again must not lose that.
 pub fn compare(parts: &[&Catalogue], epoch: Epoch, flow: &[FlowStep], drops: &[StepId]) -> Comparison {
     let known = Known::of(parts, epoch);
     let mut verdicts: Vec<Verdict> = flow.iter().map(|step| judge(&known, step)).collect();
@@ -195,7 +198,8 @@ pub fn compare(parts: &[&Catalogue], epoch: Epoch, flow: &[FlowStep], drops: &[S
         }
     }
     drop_asked(&known, flow, drops, &mut verdicts);
-    number(&known, flow, verdicts)
+    let not_dropped = not_dropped(&verdicts, drops);
+    Comparison { not_dropped, ..number(&known, flow, verdicts) }
 }
 
 fn judge(known: &Known, flow: &FlowStep) -> Verdict {
@@ -247,8 +251,9 @@ fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut
     let is_asked = |id: &StepId| drops.iter().any(|drop| &*drop.0 == owner(id));
     // Steps in the store, of which nothing is to be left.
     let mut lost: BTreeSet<String> = BTreeSet::new();
-    // Of two states of one step, one is dropped.
-    let mut dropped = Vec::new();
+    // Of two states of one step, one is dropped. For the other to be dropped, too, because it would be migrated, it must be
+    // named, too.
+    let (mut dropped, mut settled) = (Vec::new(), BTreeSet::new());
     for (verdict, step) in verdicts.iter_mut().zip(flow) {
         let Outcome::Ambiguous(old) = verdict.outcome.clone() else { continue };
         let Some(other) = known.state_of(&old) else { continue };
@@ -261,13 +266,17 @@ fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut
         if let Some(number) = verdict.number {
             verdict.outcome = judge_state(known, number, step);
         }
+        settled.insert(owner(&verdict.step).to_owned());
         let (step, number) = gone;
         lost.insert(owner(&step).to_owned());
         let (kind, renamed_from) = (verdict.kind.clone(), None);
         dropped.push(Verdict { step, kind, renamed_from, number, outcome: Outcome::Dropped });
     }
-    let refused = verdicts.iter().filter(|verdict| verdict.outcome.is_refused());
-    let asked = refused.filter(|verdict| is_asked(&verdict.step) || is_asked(verdict.stored()));
+    let asked = verdicts.iter().filter(|verdict| match verdict.outcome {
+        Outcome::Migrated { .. } if settled.contains(owner(&verdict.step)) => is_asked(verdict.stored()),
+        Outcome::Migrated { .. } => is_asked(&verdict.step) || is_asked(verdict.stored()),
+        _ => verdict.outcome.is_refused() && (is_asked(&verdict.step) || is_asked(verdict.stored())),
+    });
     lost.extend(asked.map(|verdict| owner(verdict.stored()).to_owned()));
     for verdict in verdicts.iter_mut().filter(|verdict| verdict.number.is_some()) {
         if lost.contains(owner(verdict.stored())) {
@@ -275,6 +284,22 @@ fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut
         }
     }
     verdicts.extend(dropped);
+}
+
+/// The names in `drops` of steps that have a state of which nothing is dropped.
+fn not_dropped(verdicts: &[Verdict], drops: &[StepId]) -> Vec<StepId> {
+    let mut found: Vec<StepId> = Vec::new();
+    for drop in drops {
+        let of_step = || {
+            let is_of = |verdict: &&Verdict| [&verdict.step, verdict.stored()].iter().any(|id| owner(id) == &*drop.0);
+            verdicts.iter().filter(|verdict| verdict.number.is_some()).filter(is_of)
+        };
+        let is_kept = of_step().next().is_some() && of_step().all(|verdict| verdict.outcome != Outcome::Dropped);
+        if is_kept && !found.contains(drop) {
+            found.push(drop.clone());
+        }
+    }
+    found
 }
 
 /// Gives the flow's steps their numbers.

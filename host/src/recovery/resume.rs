@@ -30,7 +30,7 @@ pub struct Wanted<'a> {
     pub flow: &'a FlowId,
     /// The steps of the flow that keep something.
     pub steps: &'a [FlowStep],
-    /// Steps whose states may be dropped if they cannot be kept.
+    /// Steps whose states are dropped, unless they can go on as they are.
     pub drops: &'a [StepId],
 }
 
@@ -114,6 +114,14 @@ pub fn ways_out(verdict: &Verdict) -> String {
         }
         _ => format!("undo the change; or --drop-state {step} drops its state, and it begins anew"),
     }
+}
+
+/// Says that a state that was to be dropped is not, and how to begin anew.
+pub fn not_dropped(step: &StepId) -> String {
+    format!(
+        "--drop-state {step} does nothing: nothing has changed that its state depends on, so it may have begun anew \
+         already; to drop it, give the step another name, and --drop-state {step}"
+    )
 }
 
 /// Makes sure that steps that are to be dropped were ever there: a mistyped name must not pass for done.

@@ -15,7 +15,7 @@ use crate::plan::{Plan, PlannedStep, kept};
 use crate::recovery::catalogue::Step;
 use crate::recovery::compare::{FlowStep, Migrates};
 use crate::recovery::error::StoreError;
-use crate::recovery::resume::Wanted;
+use crate::recovery::resume::{Wanted, not_dropped};
 use crate::recovery::store::{self, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct RecoveryOptions {
     pub parts: u64,
     /// For how long superseded snapshots are kept.
     pub backup_interval: Duration,
-    /// Steps whose states are dropped, if they cannot be kept.
+    /// Steps whose states are dropped, unless they can go on as they are.
     pub drop_state: Vec<StepId>,
 }
 
@@ -68,6 +68,7 @@ pub(super) fn resume(
     let steps = kept_steps(plan, env);
     let wanted = Wanted { flow: &plan.flow, steps: &steps, drops: &options.drop_state };
     let store = open(options, &wanted, store_options, env)?;
+    store.resume().compared.not_dropped.iter().for_each(|step| tracing::warn!("{}", not_dropped(step)));
     let sinks: Vec<(&PlannedStep, &dyn SinkParts)> =
         plan.steps.iter().filter_map(|step| Some((step, step.build.sink()?))).collect();
     for (step, sink) in &sinks {

@@ -8,6 +8,7 @@ mod flips;
 mod loading;
 mod looks;
 mod refusals;
+mod replaced;
 mod savepoints;
 mod wrong_files;
 

@@ -1,0 +1,124 @@
+//! States that are dropped because it was asked for, and those that are not though it was.
+
+use super::super::catalogue::Step;
+use super::super::compare::FlowStep;
+use super::changed::{check, check_with, folds, stored, was};
+use super::*;
+use crate::data::fingerprint::Fingerprint;
+use expect_test::expect;
+
+#[test]
+fn a_state_that_would_be_migrated_is_dropped_if_that_was_asked_for() {
+    let names = |id: &str, version| {
+        let of = folds(&format!("{id}/names"), 1, version);
+        let mut print = Fingerprint::parse(&of.step.fingerprint).unwrap();
+        print.function = None;
+        FlowStep { step: Step { fingerprint: print.to_bytes(), ..of.step }, ..of }
+    };
+    let world = stored(&[folds("sum", 1, 2), names("sum", 2)]);
+    check_with(
+        &world,
+        &[folds("sum", 1, 3), names("sum", 3)],
+        &["sum"],
+        &expect![[r#"
+            sum: Dropped
+            sum/names: Dropped
+              3 sum
+              4 sum/names
+              retires [1, 2]"#]],
+    );
+    // Under whichever of its names.
+    let renamed = [was(folds("total", 1, 3), "sum"), was(names("total", 3), "sum/names")];
+    for drop in ["sum", "total"] {
+        check_with(
+            &world,
+            &renamed,
+            &[drop],
+            &expect![[r#"
+            total (was sum): Dropped
+            total/names (was sum/names): Dropped
+              3 total
+              4 total/names
+              retires [1, 2]"#]],
+        );
+    }
+}
+
+#[test]
+fn of_two_states_the_one_that_stays_is_migrated_unless_it_is_named_too() {
+    let world = stored(&[folds("old", 1, 1), folds("new", 1, 1)]);
+    let flow = [was(folds("new", 1, 2), "old")];
+    check_with(
+        &world,
+        &flow,
+        &["new"],
+        &expect![[r#"
+        new (was old): Migrated { from: 1, to: 2 }
+        new: Dropped
+          3 new, reads 1
+          retires [1, 2]"#]],
+    );
+    check_with(
+        &world,
+        &flow,
+        &["old"],
+        &expect![[r#"
+        new: Migrated { from: 1, to: 2 }
+        old: Dropped
+          3 new, reads 2
+          retires [2, 1]"#]],
+    );
+    check_with(
+        &world,
+        &flow,
+        &["old", "new"],
+        &expect![[r#"
+        new: Dropped
+        old: Dropped
+          3 new
+          retires [2, 1]"#]],
+    );
+}
+
+#[test]
+fn what_goes_on_as_it_is_is_not_dropped_and_that_is_told() {
+    // The command may be given again and again.
+    let names = folds("sum/names", 1, 2);
+    check(
+        &[folds("sum", 1, 2), names, step("flow/end")],
+        &["sum", "sum"],
+        &expect![[r#"
+        sum: Unchanged
+        sum/names: Unchanged
+        flow/end: Unchanged
+          1 sum
+          2 sum/names
+          3 flow/end
+          does not drop sum"#]],
+    );
+    // The same holds for a change that does a state no harm.
+    let mut free = folds("sum", 1, 2);
+    let mut print = Fingerprint::parse(&free.step.fingerprint).unwrap();
+    print.free.insert("ttl".to_owned(), "1h".into());
+    free.step.fingerprint = print.to_bytes();
+    check_with(
+        &stored(&[folds("sum", 1, 2)]),
+        &[free],
+        &["sum"],
+        &expect![[r#"
+        sum: Kept(["argument \"ttl\" is new: \"1h\""])
+          1 sum
+          does not drop sum"#]],
+    );
+    // Nothing is told of a step that has no state.
+    check_with(
+        &stored(&[folds("sum", 1, 2)]),
+        &[folds("sum", 1, 2), folds("new", 1, 1)],
+        &["new"],
+        &expect![[r#"
+        sum: Unchanged
+        new: New
+          1 sum
+          2 new"#]],
+    );
+}
