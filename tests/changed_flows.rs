@@ -441,6 +441,30 @@ fn a_step_that_is_gone_is_refused_until_its_state_may_be_dropped() {
 }
 
 #[test]
+fn a_ttl_may_be_added_to_states_and_taken_away_also_when_they_are_migrated() {
+    for (plugin, outcome, rows) in [(Plugin::Old, "kept", [0, 0, 0]), (Plugin::New, "migrated", [1001, 1002, 1001])] {
+        let case = begun();
+        case.plugin(plugin);
+        case.write("flow.toml", &FLOW.replace("fn = \"sums.total\"", "fn = \"sums.total\"\nttl = \"1h\""));
+        case.plan("", 0, &["total (stateful_map): ", "; 2 keys"], &[("total", outcome)]);
+        case.input(&[FIRST, SECOND]);
+        case.run_to(5, "-w 2");
+        case.plan("", 0, &["total (stateful_map): unchanged; 2 keys"], &[("total", "unchanged")]);
+        // All of it is in the new form, what did not change, too.
+        case.write("flow.toml", FLOW);
+        let wanted = ["total (stateful_map): state kept; 2 keys", "argument \"ttl\" is gone, and was \"1h\""];
+        case.plan("", 0, &wanted, &[("total", "kept")]);
+        case.input(&[FIRST, SECOND, THIRD]);
+        case.run_to(6, "");
+        let [first, second, third] = rows;
+        assert_eq!(
+            case.lines("out.jsonl")[3..6],
+            [format!("a,sum 14,rows {first}"), format!("a,sum 114,rows {second}"), format!("b,sum 22,rows {third}")]
+        );
+    }
+}
+
+#[test]
 fn arguments_that_states_depend_on_must_stay_and_others_need_not() {
     let case = begun();
     case.write("flow.toml", &FLOW.replace("tumbling = \"1h\"", "tumbling = \"2h\""));

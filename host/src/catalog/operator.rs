@@ -72,6 +72,8 @@ pub struct Keeps {
     pub function: Option<KeptFunction>,
     /// The version of what the operator itself writes, from 1.
     pub version: u32,
+    /// Other versions of that which it reads ([`crate::dataflow::keyed::Keyed::reads`]).
+    pub reads: &'static [u32],
     /// Whether it keeps something of the stream besides what it keeps of keys ([`crate::dataflow::keyed::Kept::Names`]).
     pub has_names: bool,
     /// The connector that a source or sink is of. What it keeps depends on nothing else: a connector itself refuses what it

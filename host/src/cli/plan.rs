@@ -73,7 +73,7 @@ pub fn plan(args: &Args, env: &Env, output: Output) -> Result<(), Failure> {
 
 fn new(kept: &FlowStep) -> Line {
     let (step, kind) = (kept.step.id.clone(), kept.step.kind.clone());
-    let verdict = Verdict { step, kind, renamed_from: None, number: None, outcome: Outcome::New };
+    let verdict = Verdict { step, kind, renamed_from: None, number: None, outcome: Outcome::New, rewrites: None };
     Line { verdict, size: Size::default(), note: None }
 }
 

@@ -58,6 +58,8 @@ pub struct Differences {
     pub harmless: Vec<String>,
     /// The versions of a function's states, if it has become newer.
     pub migrates: Option<(u32, u32)>,
+    /// The version of what the operator wrote, if it writes another now, and reads that one, too.
+    pub rewrites: Option<u32>,
 }
 
 impl Fingerprint {
@@ -78,12 +80,16 @@ impl Fingerprint {
         format!("{HASHED}{}", &blake3::hash(text.as_bytes()).to_hex()[..16]).into()
     }
 
-    /// Says what has changed since an older one.
-    pub fn since(&self, old: &Fingerprint) -> Differences {
+    /// Says what has changed since an older one. `reads` are versions of what the operator writes that it reads besides
+    /// its own.
+    pub fn since(&self, old: &Fingerprint, reads: &[u32]) -> Differences {
         let mut found = Differences::default();
         if self.version != old.version {
-            let message = "its states have another form in this version of wxhost".to_owned();
-            found.breaking.push(message);
+            if reads.contains(&old.version) {
+                found.rewrites = Some(old.version);
+            } else {
+                found.breaking.push("its states have another form in this version of wxhost".to_owned());
+            }
         }
         arguments(&old.arguments, &self.arguments, &mut found.breaking);
         arguments(&old.free, &self.free, &mut found.harmless);
@@ -204,7 +210,7 @@ mod tests {
         let check = |change: &dyn Fn(&mut Fingerprint), expect: &Expect| {
             let mut new = print();
             change(&mut new);
-            let Differences { breaking, harmless, migrates } = new.since(&print());
+            let Differences { breaking, harmless, migrates, .. } = new.since(&print(), &[7]);
             let mut lines: Vec<String> = breaking.into_iter().map(|what| format!("breaks: {what}")).collect();
             lines.extend(harmless.into_iter().map(|what| format!("keeps: {what}")));
             lines.extend(migrates.map(|(from, to)| format!("migrates: {from} -> {to}")));
@@ -212,6 +218,9 @@ mod tests {
         };
         check(&|_| {}, &expect![""]);
         check(&|new| new.version = 2, &expect!["breaks: its states have another form in this version of wxhost"]);
+        let other = Fingerprint { version: 7, ..print() };
+        let since = Fingerprint { version: 2, ..print() }.since(&other, &[7]);
+        assert_eq!(since, Differences { rewrites: Some(7), ..Differences::default() });
         check(
             &|new| _ = new.arguments.insert("by".to_owned(), json!(5)),
             &expect![[r#"breaks: argument "by": {"a":[true],"z":1} -> 5"#]],

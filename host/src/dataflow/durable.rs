@@ -89,6 +89,12 @@ pub trait Recovery: Send + Sync {
         None
     }
 
+    /// The version of what the step's operator wrote, if [`Recovery::load_state`] gives states of another one than it
+    /// writes now: all must be handed in anew in the first epoch, as with [`Recovery::migrates`].
+    fn rewrites(&self, _step: &StepId) -> Option<u32> {
+        None
+    }
+
     /// A sink's partition has shown to readers what it staged up to `epoch`. Manifests before that one may be
     /// forgotten.
     fn committed(&self, step: &StepId, part: &PartitionId, epoch: Epoch);

@@ -103,6 +103,16 @@ pub trait Keyed: 'static {
         Kept::Nothing
     }
 
+    /// The states that come to [`Keyed::restore`] are as the operator wrote them in this other version of its form, of
+    /// those that the step is declared to read ([`crate::catalog::operator::Keeps::reads`]). Called before the first of
+    /// them.
+    ///
+    /// # Errors
+    /// The step does not read it.
+    fn reads(&mut self, version: u32) -> Result<(), LogicError> {
+        Err(LogicError::internal(format!("states are in form {version}, which the step does not read")))
+    }
+
     /// Takes in states that an execution before handed out by [`Keyed::snapshot`]: `states[i]` is that of `keys[i]`, none is
     /// null. Called any number of times, each key once in all, after `keep` and before any other call. System times in
     /// states are of the past.
@@ -114,8 +124,9 @@ pub trait Keyed: 'static {
     }
 
     /// Notes all keys that were restored as changed, since their states have another form now. Called after the last
-    /// `restore`, if a state was restored that a newer version of the step's function had to migrate. Steps that keep
-    /// states of a plugin's function have this; without it all states but those that change would be lost.
+    /// `restore`, if a state was restored that a newer version of the step's function had to migrate, or that is in
+    /// another form ([`Keyed::reads`]). Steps that keep states of a plugin's function have this; without it all states but
+    /// those that change would be lost.
     ///
     /// # Errors
     /// The step does not support it.
@@ -257,6 +268,8 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
         Kept::Names => (names_of(&cx.step), 0..key::KEY_GROUPS),
     };
     let now = cx.execution.env.clock.now();
+    let form = recovery.rewrites(&name);
+    form.map_or(Ok(()), |version| logic.reads(version))?;
     let mut is_restored = false;
     let load = || {
         recovery.load_state(&name, groups, &mut |keys, states| {
@@ -264,7 +277,7 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
             logic.restore(&keys, &states, now)
         })
     };
-    if recovery.migrates(&name).is_none() {
+    if recovery.migrates(&name).is_none() && form.is_none() {
         load()?;
         return Ok(Some(name));
     }

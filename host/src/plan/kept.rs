@@ -39,6 +39,8 @@ pub struct KeptStep {
     pub renamed_from: Option<StepId>,
     /// Whose states they are, if a plugin's.
     pub function: Option<KeptFunction>,
+    /// Other versions of what the operator writes that it reads.
+    pub reads: &'static [u32],
 }
 
 /// Lists what a plan keeps.
@@ -52,6 +54,7 @@ pub fn steps(plan: &Plan) -> Vec<KeptStep> {
             fingerprint: fingerprint.to_bytes(),
             renamed_from: renamed_from.clone(),
             function: keeps.function.clone(),
+            reads: keeps.reads,
         };
         if keeps.has_names {
             let renamed_from = renamed_from.as_ref().map(names_of);

@@ -1,8 +1,8 @@
 //! What a flow and a store have in common: a pure function from the steps of both to a verdict on each.
 //!
 //! A step's state has a number in the tables; its name, operator and fingerprint are only what is said of the number. A
-//! state that moves to another name keeps its number. A state that is *replaced*, because it is migrated or dropped,
-//! keeps its number and all its rows, too: what comes in its place is written under another number, and with the first
+//! state that moves to another name keeps its number. A state that is *replaced*, because it is migrated, written in another form or
+//! dropped, keeps its number and all its rows, too: what comes in its place is written under another number, and with the first
 //! rows of that a mark is sealed, which says that the old number is retired. So until the first epoch of the execution
 //! that replaces it is durable in all parts, a crash leaves the old state whole, and from then on the new one is.
 
@@ -25,6 +25,8 @@ pub struct FlowStep {
     pub renamed_from: Option<StepId>,
     /// Whether its function can migrate states of an older version.
     pub migrates: Migrates,
+    /// Other versions of what its operator writes that it reads.
+    pub reads: &'static [u32],
 }
 
 /// Says whether a function can migrate states of an older version, and if not, why. Asked only if a store has such.
@@ -52,7 +54,7 @@ impl fmt::Debug for Migrates {
 
 impl From<Step> for FlowStep {
     fn from(step: Step) -> Self {
-        FlowStep { step, renamed_from: None, migrates: Migrates::default() }
+        FlowStep { step, renamed_from: None, migrates: Migrates::default(), reads: &[] }
     }
 }
 
@@ -90,6 +92,8 @@ pub struct Verdict {
     /// Where its state is.
     pub number: Option<StepNumber>,
     pub outcome: Outcome,
+    /// The version of what its operator wrote of it, if it is written anew in another one.
+    pub rewrites: Option<u32>,
 }
 
 /// What becomes of all states.
@@ -103,6 +107,8 @@ pub struct Comparison {
     pub loads: BTreeMap<StepNumber, StepNumber>,
     /// The versions of the states that are migrated.
     pub migrates: BTreeMap<StepId, u32>,
+    /// The versions of what operators wrote of states that are written anew in another one.
+    pub rewrites: BTreeMap<StepId, u32>,
     /// Numbers whose states are replaced or dropped once the first epoch is sealed.
     pub retires: Vec<StepNumber>,
     /// Numbers that nothing was ever written under that lasts.
@@ -120,6 +126,11 @@ impl Verdict {
     /// The name that the state has in the store.
     pub fn stored(&self) -> &StepId {
         self.renamed_from.as_ref().unwrap_or(&self.step)
+    }
+
+    /// Whether the step goes on from its state by writing all of it anew.
+    fn is_rewritten(&self) -> bool {
+        matches!(self.outcome, Outcome::Migrated { .. }) || self.rewrites.is_some()
     }
 }
 
@@ -194,7 +205,7 @@ pub fn compare(parts: &[&Catalogue], epoch: Epoch, flow: &[FlowStep], drops: &[S
         if let Some(step) = known.steps.get(&number).and_then(|said| said.first()) {
             let (step, kind) = (step.id.clone(), step.kind.clone());
             let (renamed_from, number) = (None, Some(number));
-            verdicts.push(Verdict { step, kind, renamed_from, number, outcome: Outcome::Gone });
+            verdicts.push(Verdict { step, kind, renamed_from, number, outcome: Outcome::Gone, rewrites: None });
         }
     }
     drop_asked(&known, flow, drops, &mut verdicts);
@@ -206,43 +217,48 @@ fn judge(known: &Known, flow: &FlowStep) -> Verdict {
     let FlowStep { step, renamed_from, .. } = flow;
     let own = known.state_of(&step.id);
     let before = renamed_from.as_ref().and_then(|old| Some((old, known.state_of(old)?)));
-    let verdict = |number, renamed_from, outcome| {
+    let verdict = |number, renamed_from, (outcome, rewrites)| {
         let (step, kind) = (step.id.clone(), step.kind.clone());
-        Verdict { step, kind, renamed_from, number, outcome }
+        Verdict { step, kind, renamed_from, number, outcome, rewrites }
     };
     match (own, before) {
         // After a claim of only some of the parts, it may be one and the same.
-        (Some(own), Some((old, before))) if own != before => verdict(Some(own), None, Outcome::Ambiguous(old.clone())),
+        (Some(own), Some((old, before))) if own != before => {
+            verdict(Some(own), None, (Outcome::Ambiguous(old.clone()), None))
+        }
         (None, Some((old, number))) => verdict(Some(number), Some(old.clone()), judge_state(known, number, flow)),
         (Some(number), _) => verdict(Some(number), None, judge_state(known, number, flow)),
-        (None, None) => verdict(None, None, Outcome::New),
+        (None, None) => verdict(None, None, (Outcome::New, None)),
     }
 }
 
-/// Judges whether a step can go on from the state under a number.
-fn judge_state(known: &Known, number: StepNumber, FlowStep { step, migrates, .. }: &FlowStep) -> Outcome {
+/// Judges whether a step can go on from the state under a number; if what the operator wrote is to be written anew, of
+/// which version it is.
+fn judge_state(known: &Known, number: StepNumber, flow: &FlowStep) -> (Outcome, Option<u32>) {
+    let FlowStep { step, migrates, reads, .. } = flow;
     // What is said of a number that has a state differs only in what does the state no harm.
     let old = known.steps.get(&number).and_then(|said| said.first()).expect("a number with a name was found");
     if old.kind != step.kind {
-        return Outcome::Unreadable(vec![format!("what it is: {} -> {}", old.kind, step.kind)]);
+        return (Outcome::Unreadable(vec![format!("what it is: {} -> {}", old.kind, step.kind)]), None);
     }
     if old.fingerprint == step.fingerprint {
-        return Outcome::Unchanged;
+        return (Outcome::Unchanged, None);
     }
     let both = (Fingerprint::parse(&step.fingerprint), Fingerprint::parse(&old.fingerprint));
     let (Some(new), Some(old)) = both else {
-        return Outcome::Unreadable(vec!["what its state depends on".to_owned()]);
+        return (Outcome::Unreadable(vec!["what its state depends on".to_owned()]), None);
     };
-    let found = new.since(&old);
+    let found = new.since(&old, reads);
     match found.migrates {
-        _ if !found.breaking.is_empty() => Outcome::Unreadable(found.breaking),
+        _ if !found.breaking.is_empty() => (Outcome::Unreadable(found.breaking), None),
         Some((from, to)) => match (migrates.0)(from) {
-            Ok(()) => Outcome::Migrated { from, to },
+            Ok(()) => (Outcome::Migrated { from, to }, found.rewrites),
             Err(why) => {
-                Outcome::Unreadable(vec![format!("the state version of its function: {from} -> {to}, but {why}")])
+                let reason = format!("the state version of its function: {from} -> {to}, but {why}");
+                (Outcome::Unreadable(vec![reason]), None)
             }
         },
-        None => Outcome::Kept(found.harmless),
+        None => (Outcome::Kept(found.harmless), found.rewrites),
     }
 }
 
@@ -264,13 +280,13 @@ fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut
         };
         (verdict.renamed_from, verdict.number) = kept;
         if let Some(number) = verdict.number {
-            verdict.outcome = judge_state(known, number, step);
+            (verdict.outcome, verdict.rewrites) = judge_state(known, number, step);
         }
         settled.insert(owner(&verdict.step).to_owned());
         let (step, number) = gone;
         lost.insert(owner(&step).to_owned());
         let (kind, renamed_from) = (verdict.kind.clone(), None);
-        dropped.push(Verdict { step, kind, renamed_from, number, outcome: Outcome::Dropped });
+        dropped.push(Verdict { step, kind, renamed_from, number, outcome: Outcome::Dropped, rewrites: None });
     }
     let asked = verdicts.iter().filter(|verdict| match verdict.outcome {
         Outcome::Migrated { .. } if settled.contains(owner(&verdict.step)) => is_asked(verdict.stored()),
@@ -280,7 +296,7 @@ fn drop_asked(known: &Known, flow: &[FlowStep], drops: &[StepId], verdicts: &mut
     lost.extend(asked.map(|verdict| owner(verdict.stored()).to_owned()));
     for verdict in verdicts.iter_mut().filter(|verdict| verdict.number.is_some()) {
         if lost.contains(owner(verdict.stored())) {
-            verdict.outcome = Outcome::Dropped;
+            (verdict.outcome, verdict.rewrites) = (Outcome::Dropped, None);
         }
     }
     verdicts.extend(dropped);
@@ -318,10 +334,13 @@ fn number(known: &Known, flow: &[FlowStep], verdicts: Vec<Verdict>) -> Compariso
     };
     for (verdict, FlowStep { step, .. }) in verdicts.iter().zip(flow) {
         let number = match (&verdict.outcome, verdict.number) {
-            (Outcome::Migrated { from, .. }, Some(old)) => {
+            (outcome, Some(old)) if verdict.is_rewritten() => {
                 let number = fresh(step, &all.steps);
                 all.loads.insert(number, old);
-                all.migrates.insert(step.id.clone(), *from);
+                if let Outcome::Migrated { from, .. } = outcome {
+                    all.migrates.insert(step.id.clone(), *from);
+                }
+                all.rewrites.extend(verdict.rewrites.map(|from| (step.id.clone(), from)));
                 number
             }
             (Outcome::Dropped, _) | (_, None) => fresh(step, &all.steps),
@@ -329,7 +348,7 @@ fn number(known: &Known, flow: &[FlowStep], verdicts: Vec<Verdict>) -> Compariso
         };
         all.steps.insert(number, step.clone());
     }
-    let is_replaced = |verdict: &&Verdict| matches!(verdict.outcome, Outcome::Dropped | Outcome::Migrated { .. });
+    let is_replaced = |verdict: &&Verdict| verdict.outcome == Outcome::Dropped || verdict.is_rewritten();
     all.retires = verdicts.iter().filter(is_replaced).filter_map(|verdict| verdict.number).collect();
     let is_used = |number: &StepNumber| {
         known.retired.contains(number) || known.with_state.contains(number) || all.steps.contains_key(number)

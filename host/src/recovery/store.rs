@@ -281,6 +281,10 @@ impl Recovery for ClaimedStore {
         self.shelf.resume.compared.migrates.get(step).copied()
     }
 
+    fn rewrites(&self, step: &StepId) -> Option<u32> {
+        self.shelf.resume.compared.rewrites.get(step).copied()
+    }
+
     fn committed(&self, step: &StepId, part: &PartitionId, epoch: Epoch) {
         if let Ok(step) = self.shelf.number_of(step) {
             self.order(self.shelf.home_of(part), Order::Committed { step, part: part.clone(), epoch });

@@ -102,6 +102,7 @@ pub fn kept_steps(plan: &Plan, env: &Env) -> Vec<FlowStep> {
     let kept = kept::steps(plan).into_iter().map(|kept| FlowStep {
         step: Step { id: kept.id.clone(), kind: kept.kind.clone(), fingerprint: kept.fingerprint.clone() },
         renamed_from: kept.renamed_from.clone(),
+        reads: kept.reads,
         migrates: Migrates::by({
             let env = env.clone();
             move |from| kept.check_migration(from, &env)

@@ -16,6 +16,8 @@ use arrow::array::{BinaryArray, RecordBatch, RecordBatchOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The bytes that say when a key is forgotten.
+const END: usize = 8;
 /// How long a key sleeps that was woken and still wants a time that is past.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -43,14 +45,27 @@ pub(super) struct Rules {
     pub ttl: Option<Duration>,
 }
 
+/// The versions of the form in which states are kept: as the function encodes them, and with something behind them.
+pub(super) const PLAIN: u32 = 1;
+pub(super) const TAILED: u32 = 2;
+
 impl Rules {
     /// How many bytes stand behind the state of a key where it is kept: when the key is forgotten, and whether it waits
     /// to be woken. Nothing does where neither can be, so that such states pass as they are.
     pub fn tail(&self) -> usize {
         match self.shape {
-            Shape::Free => 9,
-            Shape::Map | Shape::FlatMap if self.ttl.is_some() => 8,
+            Shape::Free => END + 1,
+            Shape::Map | Shape::FlatMap if self.ttl.is_some() => END,
             Shape::Map | Shape::FlatMap => 0,
+        }
+    }
+
+    /// The version of the form in which states are kept, and the others that are read.
+    pub fn forms(&self) -> (u32, &'static [u32]) {
+        match (self.tail(), self.shape) {
+            (0, _) => (PLAIN, &[TAILED]),
+            (_, Shape::Free) => (TAILED, &[]),
+            (_, Shape::Map | Shape::FlatMap) => (TAILED, &[PLAIN]),
         }
     }
 }
@@ -68,12 +83,15 @@ pub(super) struct Logic {
     wakes: Times,
     /// When groups are forgotten.
     ends: Times,
+    /// How many bytes stand behind the states that are restored.
+    restored_tail: usize,
 }
 
 impl Logic {
     pub fn new(function: Box<dyn StatefulFn>, rules: Rules) -> Self {
         let (groups, found, seen, wakes, ends) = Default::default();
-        Logic { function, rules, groups, found, seen, wakes, ends }
+        let restored_tail = rules.tail();
+        Logic { function, rules, groups, found, seen, wakes, ends, restored_tail }
     }
 
     /// Takes in what became of groups that were called: `called` names them, each any number of times. Those that were
@@ -248,12 +266,21 @@ impl Keyed for Logic {
         Kept::Keys
     }
 
+    fn reads(&mut self, version: u32) -> Result<(), LogicError> {
+        // Of maps only, which are never woken.
+        self.restored_tail = if version == PLAIN { 0 } else { END };
+        Ok(())
+    }
+
     fn restore(&mut self, keys: &Keys, states: &BinaryArray, now: Instant) -> Result<(), LogicError> {
         let groups = self.groups.restore(keys);
-        if self.rules.tail() == 0 {
+        if self.restored_tail == 0 {
+            if let Some(ttl) = self.rules.ttl {
+                groups.iter().for_each(|&group| self.ends.set(group, Some(now.after(ttl))));
+            }
             return self.function.restore(&groups, states);
         }
-        let (states, tails) = without_tails(states, self.rules.tail())?;
+        let (states, tails) = without_tails(states, self.restored_tail)?;
         self.function.restore(&groups, &states)?;
         let mut waiting = Vec::new();
         for (&group, tail) in groups.iter().zip(tails) {

@@ -47,7 +47,8 @@ that is treated by `on_error` with the key in place of the row, and the key slee
 When the input has ended, keys whose time has come are woken, and then all keys are told of the end, in ascending order
 of their bytes. Their states stay, unless they are discarded.
 
-With `ttl`, a key whose last row came so long ago, by system time, loses its state, without a call.
+With `ttl`, a key whose last row came so long ago, by system time, loses its state, without a call. If it is new in a flow
+that goes on, the time of keys that have a state begins then.
 
 When a flow goes on from what a run before has kept, keys that waited to be woken are asked once more for when.
 
@@ -197,10 +198,10 @@ fn check(cx: &CheckCx<'_>, shape: Shape) -> Result<Checked, Diagnostics> {
 }
 
 /// What a step keeps: the states as the function encodes them. Something may stand behind each of them; states of steps
-/// that differ in that are of two versions.
+/// that differ in that are of two versions, and a "ttl" that comes or goes makes the one of the other.
 fn keeps(function: &str, open: &OpenStateful, rules: &Rules) -> Keeps {
-    let version = if rules.tail() == 0 { 1 } else { 2 };
-    let keeps = Keeps { version, ..Keeps::new() }.ignoring(&["ttl"]);
+    let (version, reads) = rules.forms();
+    let keeps = Keeps { version, reads, ..Keeps::new() }.ignoring(&["ttl"]);
     keeps.function(function, open.state_version, open.factory.clone())
 }
 

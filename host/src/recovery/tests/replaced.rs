@@ -1,4 +1,4 @@
-//! States that are dropped because it was asked for, and those that are not though it was.
+//! States that are dropped because it was asked for, those that are not though it was, and those that are written anew.
 
 use super::super::catalogue::Step;
 use super::super::compare::FlowStep;
@@ -42,6 +42,52 @@ fn a_state_that_would_be_migrated_is_dropped_if_that_was_asked_for() {
               retires [1, 2]"#]],
         );
     }
+}
+
+#[test]
+fn a_state_in_another_form_that_the_step_reads_is_written_anew_under_another_number() {
+    let form = |version, state_version, reads| {
+        let mut of = folds("sum", 1, state_version);
+        let print = Fingerprint { version, ..Fingerprint::parse(&of.step.fingerprint).unwrap() };
+        (of.step.fingerprint, of.reads) = (print.to_bytes(), reads);
+        of
+    };
+    let world = stored(&[form(1, 1, &[])]);
+    check_with(
+        &world,
+        &[form(2, 1, &[])],
+        &[],
+        &expect![[r#"
+        sum: Unreadable(["its states have another form in this version of wxhost"])
+          1 sum"#]],
+    );
+    check_with(
+        &world,
+        &[form(2, 1, &[1])],
+        &[],
+        &expect![[r#"
+        sum: Kept([])
+          2 sum, reads 1
+          retires [1]"#]],
+    );
+    check_with(
+        &world,
+        &[form(2, 2, &[1])],
+        &[],
+        &expect![[r#"
+        sum: Migrated { from: 1, to: 2 }
+          2 sum, reads 1
+          retires [1]"#]],
+    );
+    check_with(
+        &world,
+        &[form(2, 2, &[1])],
+        &["sum"],
+        &expect![[r#"
+        sum: Dropped
+          2 sum
+          retires [1]"#]],
+    );
 }
 
 #[test]

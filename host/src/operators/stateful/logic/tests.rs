@@ -342,6 +342,30 @@ fn a_ttl_may_come_and_go_over_a_restore() {
     }
 }
 
+#[test]
+fn where_nothing_stands_behind_states_without_a_ttl_the_others_form_is_read() {
+    for (before, after, wanted) in [(None, Some(10), Some(110)), (Some(10), None, None)] {
+        let mut old = logic_of(&SUM, Shape::Map, before);
+        let mut new = logic_of(&SUM, Shape::Map, after);
+        let (form, _) = old.rules.forms();
+        assert_eq!(new.rules.forms().1, [form]);
+        old.keep();
+        take(&mut old, batch(&["1,a", "2,b"]), 0);
+        let Changes { keys, values } = old.snapshot(Instant(0)).unwrap().unwrap();
+        new.keep();
+        new.reads(form).unwrap();
+        new.restore(&keys, &values, Instant(100)).unwrap();
+        assert_eq!(new.wake_at(), wanted.map(Instant));
+        // They are handed in in its own form.
+        new.touch_all().unwrap();
+        let Changes { keys, values } = new.snapshot(Instant(100)).unwrap().unwrap();
+        let mut again = logic_of(&SUM, Shape::Map, after);
+        again.restore(&keys, &values, Instant(105)).unwrap();
+        assert_eq!(again.wake_at(), wanted.map(Instant));
+        assert_eq!(take(&mut again, batch(&["3,b", "4,a"]), 106), ["b: 5", "a: 5"]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
