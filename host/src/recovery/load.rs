@@ -57,8 +57,7 @@ impl Shelf {
         groups: Range<u64>,
         each: &mut dyn FnMut(Keys, BinaryArray) -> Result<(), LogicError>,
     ) -> Result<(), LogicError> {
-        let number = self.number_of(step)?;
-        self.load_number(self.resume.compared.loads.get(&number).copied().unwrap_or(number), groups, each)
+        self.load_number(self.read_number_of(step)?, groups, each)
     }
 
     /// What there is under a number of a step.
@@ -115,7 +114,8 @@ impl Shelf {
     /// # Errors
     /// As there.
     pub fn load_sources(&self, step: &StepId) -> Result<Vec<(PartitionId, Vec<u8>)>, LogicError> {
-        let number = self.number_of(step)?;
+        // Of a step that goes on under another number, that is whether it was told the end of its input.
+        let number = self.read_number_of(step)?;
         let mut newest: BTreeMap<PartitionId, (Epoch, i64, Vec<u8>)> = BTreeMap::new();
         for part in &self.parts {
             let part = lock(part);
@@ -152,6 +152,12 @@ impl Shelf {
     pub fn number_of(&self, step: &StepId) -> Result<StepNumber, LogicError> {
         let number = self.resume.compared.steps.iter().find(|(_, known)| known.id == *step).map(|(&number, _)| number);
         number.ok_or_else(|| LogicError::internal(format!("step \"{step}\" is not one of those that keep something")))
+    }
+
+    /// The number under which there is what a step goes on from.
+    fn read_number_of(&self, step: &StepId) -> Result<StepNumber, LogicError> {
+        let number = self.number_of(step)?;
+        Ok(self.resume.compared.loads.get(&number).copied().unwrap_or(number))
     }
 
     /// The part that owns a slice.

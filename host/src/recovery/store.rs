@@ -181,6 +181,18 @@ impl Store {
         {
             order.send(Order::Position(mark(number, first))).ok();
         }
+        // What says that a step was told the end of its input goes on under its new number with the states.
+        for (&new, &old) in &resume.compared.loads {
+            for (part, order) in parts.iter().zip(&orders) {
+                let part = lock(part);
+                let ends = part.catalogue().positions.iter().filter(|row| row.step == old && row.is_of_end());
+                if let Some(mut row) = ends.max_by_key(|row| (row.epoch, row.id)).cloned() {
+                    (row.step, row.epoch) = (new, first);
+                    row.crc = row.checksum();
+                    order.send(Order::Position(row)).ok();
+                }
+            }
+        }
         let is_changed = !resume.compared.retires.is_empty();
         let handed_in = AtomicU64::new(if is_changed { first.0 } else { resume.epoch.0 });
         Ok(ClaimedStore { shelf, seals, orders, handed_in })

@@ -2,10 +2,15 @@
 
 use super::super::catalogue::Step;
 use super::super::compare::FlowStep;
-use super::changed::{check, check_with, folds, stored, was};
+use super::super::testing::env;
+use super::changed::{check, check_with, folds, open, stored, was};
 use super::*;
 use crate::data::fingerprint::Fingerprint;
+use crate::dataflow::durable::Recovery;
+use crate::dataflow::failure::FailureSlot;
+use crate::dataflow::writers::Writers;
 use expect_test::expect;
+use std::time::Duration;
 
 #[test]
 fn a_state_that_would_be_migrated_is_dropped_if_that_was_asked_for() {
@@ -88,6 +93,33 @@ fn a_state_in_another_form_that_the_step_reads_is_written_anew_under_another_num
           2 sum
           retires [1]"#]],
     );
+}
+
+#[test]
+fn that_a_step_was_told_the_end_of_its_input_outlasts_a_migration() {
+    let world = World::new(2);
+    let run = |version, told: Option<u8>| {
+        let (writers, failure) = (Writers::default(), FailureSlot::default());
+        let store = open(&world, &[folds("sum", 1, version)], &[]).claim(1, &env(), &failure, &writers).unwrap();
+        let found = store.load_sources(&"sum".into()).unwrap();
+        let (sum, epoch) = ("sum".into(), store.first_epoch());
+        store.state(&sum, epoch, &changes(&[("a", Some(1)), ("b", Some(2))])).unwrap();
+        if let Some(told) = told {
+            store.source(&sum, &"end".into(), epoch, vec![told]).unwrap();
+        }
+        store.end();
+        drop(store);
+        writers.wait(Duration::from_secs(60));
+        assert_eq!(failure.get(), None);
+        found.into_iter().map(|(_, told)| told[0]).collect::<Vec<_>>()
+    };
+    assert!(run(1, Some(1)).is_empty());
+    for version in [2, 2, 3] {
+        assert_eq!(run(version, None), [1], "{version}");
+    }
+    // What comes in the first epoch of a migration counts more than what was before.
+    assert_eq!(run(4, Some(0)), [1]);
+    assert_eq!(run(4, None), [0]);
 }
 
 #[test]
