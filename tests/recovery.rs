@@ -213,10 +213,32 @@ fn a_savepoint_is_gone_back_to() {
         case.run(&format!("{back} -w {workers}")).expect(0);
         assert_eq!(case.read("out.jsonl"), wanted, "with {workers} workers");
     }
+    // Where there is a store, only the one that was made of it is gone on with.
+    let done = case.run("--recovery store --from-savepoint store/savepoints/before").expect(78);
+    assert!(done.stderr.contains("there is a store in this folder"), "{}", done.stderr);
     let done = case.run("--from-savepoint store/savepoints/before").expect(2);
     assert!(done.stderr.contains("--recovery DIR"), "{}", done.stderr);
     let done = case.run("--recovery other --from-savepoint store/savepoints/after").expect(78);
     assert!(done.stderr.contains("store/savepoints/after"), "{}", done.stderr);
+}
+
+#[test]
+fn a_savepoint_is_gone_back_to_though_an_execution_behind_it_was_killed() {
+    let case = Case::new(&SUMS.replace("file = \"in.jsonl\", chunk = \"64KiB\"", "testing = \"in.jsonl\""));
+    case.write("in.jsonl", &rows(&[("a", 1), ("b", 2)]));
+    case.run("--recovery store").expect(0);
+    wxhost("recovery --recovery store savepoint before").dir(case.dir.path()).run().expect(0);
+    let input = rows(&[("a", 1), ("b", 2), ("a", 7)]);
+    case.write("in.jsonl", &(input.clone() + "{\"@pause\":\"1h\"}\n"));
+    let child = case.wxhost("--recovery store --epoch 1h").start();
+    let is_staged = || crate::support::files_below(case.dir.path()).iter().any(|file| file.starts_with(".out.jsonl."));
+    wait_until("something to be staged", is_staged);
+    signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    assert!(is_staged(), "the dead execution has left a file");
+    case.write("in.jsonl", &input);
+    case.run("--recovery back --from-savepoint store/savepoints/before").expect(0);
+    assert!(case.read("out.jsonl").ends_with("{\"k\":\"a\",\"n\":7,\"sum\":8}\n"), "{}", case.read("out.jsonl"));
 }
 
 #[test]

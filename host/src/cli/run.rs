@@ -85,7 +85,7 @@ pub fn run(args: &Args, env: Env, output: Output, line: Line) -> Result<(), Fail
             let message = "--from-savepoint says what a recovery store is made from, and there is none".to_owned();
             return Err(Failure::Usage { message, help: "say where it is to be: --recovery DIR".to_owned() });
         };
-        savepoint::restore_once(savepoint, &recovery.dir)?;
+        savepoint::restore_once(savepoint, &recovery.dir, &env)?;
     }
     let settings = &planned.spec.run;
     let workers = args.workers.or(settings.workers.as_ref().map(|workers| workers.value));

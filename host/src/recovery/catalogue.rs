@@ -114,11 +114,13 @@ impl PositionRow {
 }
 
 /// The facts of a part.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
     /// What the part is called in messages: its file.
     pub file: String,
     pub identity: Identity,
+    /// The savepoint that the store was made of, if of one: the hash of its manifest.
+    pub savepoint: Option<String>,
     /// The oldest epoch that the part can be resumed from; 0 is the state before the first epoch.
     pub floor: Epoch,
     /// The check as it is written.
@@ -149,6 +151,7 @@ impl Catalogue {
         let mut catalogue = Catalogue {
             file,
             identity,
+            savepoint: None,
             floor: Epoch(0),
             check: Hash::default(),
             executions: Vec::new(),
@@ -159,6 +162,26 @@ impl Catalogue {
         };
         catalogue.check = catalogue.compute_check();
         catalogue
+    }
+
+    /// The facts of the same part in another store, which has its own name and chain.
+    #[must_use]
+    pub fn in_store(&self, store: &str) -> Catalogue {
+        let mut part = self.clone();
+        store.clone_into(&mut part.identity.store);
+        let mut before = part.floor;
+        for at in 0..part.sealed.len() {
+            let Sealed { epoch, execution, .. } = part.sealed[at];
+            if epoch > part.floor {
+                let is_new = |of: Epoch| of > before && of <= epoch;
+                let blocks = part.blocks.iter().filter(|block| is_new(block.epoch));
+                let positions = part.positions.iter().filter(|position| is_new(position.epoch));
+                part.sealed[at].chain = part.link(epoch, execution, blocks, positions);
+                before = epoch;
+            }
+        }
+        part.check = part.compute_check();
+        part
     }
 
     /// The newest epoch sealed.

@@ -2,6 +2,9 @@
 //!
 //! A savepoint is a folder of the parts' files and `manifest.json`, which has the hash of each. It gets its name when all
 //! of it is on disk. A savepoint is a store by itself and can be looked into.
+//!
+//! A store that is made of a savepoint has an id of its own: both that store and the one that the savepoint was made of
+//! may go on, and neither the files of the two nor what their executions stage must be taken for each other's.
 
 use super::catalogue::Catalogue;
 use super::check::examine;
@@ -10,7 +13,7 @@ use super::look::{open_parts, time_text};
 use super::part::PartStore;
 use super::resume::{file_name, find_epoch};
 use super::sqlite::SqlitePart;
-use super::store::find;
+use super::store::{find, new_id};
 use crate::dataflow::env::Env;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -181,35 +184,46 @@ fn copy_into(folder: &Path, parts: &[SqlitePart], manifest: &mut Manifest) -> Re
     sync(folder)
 }
 
-/// As [`restore`], but a store that was made from this savepoint before is left as it is: whoever starts a flow again with
+/// As [`restore`], but a store that was made of this savepoint before is left as it is: whoever starts a flow again with
 /// the same flags goes on.
 ///
 /// # Errors
 /// As for `restore`.
-pub fn restore_once(savepoint: &Path, folder: &Path) -> Result<(), StoreError> {
+pub fn restore_once(savepoint: &Path, folder: &Path, env: &Env) -> Result<(), StoreError> {
     let first = folder.join(file_name(0));
-    if first.is_file() && SqlitePart::look(&first)?.catalogue().identity.store == read(savepoint)?.store {
-        return Ok(());
+    if first.is_file() {
+        read(savepoint)?;
+        if SqlitePart::look(&first)?.catalogue().savepoint == Some(hash(&savepoint.join(MANIFEST))?) {
+            return Ok(());
+        }
     }
-    restore(savepoint, folder).map(drop)
+    restore(savepoint, folder, env).map(drop)
 }
 
 /// Makes the store of a savepoint in a folder that has none. What was cut short is made anew by the same call.
 ///
 /// # Errors
 /// The savepoint is not as it was made, the folder has a store or files of one, or it cannot be written.
-pub fn restore(savepoint: &Path, folder: &Path) -> Result<Manifest, StoreError> {
+pub fn restore(savepoint: &Path, folder: &Path, env: &Env) -> Result<Manifest, StoreError> {
     let manifest = read(savepoint)?;
+    let (id, store) = (hash(&savepoint.join(MANIFEST))?, new_id(env));
     let io = |path: &Path, error: &io::Error| StoreError::io(path.display(), error);
     if manifest.files.is_empty()
         || !(0..).zip(&manifest.files).all(|(part, _)| manifest.files.contains_key(&file_name(part)))
     {
         return Err(damaged(&savepoint.join(MANIFEST), "it does not name all parts"));
     }
-    check_is_free(folder, &manifest)?;
+    check_is_free(folder, savepoint, &manifest, &id)?;
     fs::create_dir_all(folder).map_err(|error| io(folder, &error))?;
     for (file, expected) in &manifest.files {
         let (from, new) = (savepoint.join(file), folder.join(format!("{file}.new")));
+        // SQLite would take the log of one that was cut short for that of this one.
+        for left in ["-wal", "-journal", "-shm"] {
+            match fs::remove_file(folder.join(format!("{file}.new{left}"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(&new, &error)),
+                _ => {}
+            }
+        }
         if let Err(error) = fs::copy(&from, &new) {
             return Err(match error.kind() {
                 io::ErrorKind::NotFound if !from.exists() => damaged(&from, "it is missing"),
@@ -220,6 +234,7 @@ pub fn restore(savepoint: &Path, folder: &Path) -> Result<Manifest, StoreError> 
             fs::remove_file(&new).map_err(|error| io(&new, &error))?;
             return Err(damaged(&from, "it is not as it was made: its hash is another"));
         }
+        SqlitePart::open(&new)?.into_store(&store, &id)?;
         sync(&new)?;
     }
     // The first part comes last: without it there is no store.
@@ -231,9 +246,9 @@ pub fn restore(savepoint: &Path, folder: &Path) -> Result<Manifest, StoreError> 
     Ok(manifest)
 }
 
-/// Checks that a folder has nothing that a new store would meet; files that a restore of the same savepoint left when it
-/// was cut short are no obstacle.
-fn check_is_free(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+/// Checks that a folder has nothing that a new store would meet; files that a restore of the same savepoint, whose
+/// manifest has the hash `id`, left when it was cut short are no obstacle.
+fn check_is_free(folder: &Path, savepoint: &Path, manifest: &Manifest, id: &str) -> Result<(), StoreError> {
     let files = find(folder)?;
     let refused = |message: String| {
         let help = "to go on from that store, run without a savepoint; else give a new folder";
@@ -243,7 +258,7 @@ fn check_is_free(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
         return refused("there is a store in this folder".to_owned());
     }
     for file in &files {
-        if manifest.files.get(file) != Some(&hash(&folder.join(file))?) {
+        if !manifest.files.contains_key(file) || !is_made_of(&folder.join(file), &savepoint.join(file), id) {
             return refused(format!("{file} is there already"));
         }
     }
@@ -255,6 +270,14 @@ fn check_is_free(folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Whether a part was made of one of a savepoint, and nothing was written to it since.
+fn is_made_of(part: &Path, of: &Path, id: &str) -> bool {
+    let (Ok(part), Ok(of)) = (SqlitePart::look(part), SqlitePart::look(of)) else { return false };
+    let part = part.catalogue();
+    let made = Catalogue { savepoint: Some(id.to_owned()), ..of.catalogue().in_store(&part.identity.store) };
+    *part == made
 }
 
 fn damaged(path: &Path, message: &str) -> StoreError {

@@ -2,6 +2,7 @@
 
 mod look;
 pub mod query;
+mod restored;
 
 use super::catalogue::{
     BlockRow, Catalogue, Execution, Hash, Identity, Layer, PositionRow, Role, Sealed, Step, StepNumber,
@@ -285,9 +286,7 @@ fn check_kind(connection: &Connection, file: &str) -> Result<(), StoreError> {
 /// Reads all tables, but for the bytes of blocks.
 fn read_catalogue(connection: &Connection, file: &str) -> Result<Catalogue, StoreError> {
     let sqlite = |error: rusqlite::Error| from_sqlite(file, &error);
-    let (identity, floor, check) = read_meta(connection, file)?;
-    let mut catalogue = Catalogue::new(file.to_owned(), identity);
-    (catalogue.floor, catalogue.check) = (floor, check);
+    let mut catalogue = read_meta(connection, file)?;
     // Tables are read in the order of their rows, never by an index, which could be damaged by itself.
     catalogue.executions =
         rows(connection, "SELECT x, resume_epoch, started_at, workers, wxhost FROM executions ORDER BY x", |row| {
@@ -362,7 +361,7 @@ fn read_catalogue(connection: &Connection, file: &str) -> Result<Catalogue, Stor
     Ok(catalogue)
 }
 
-fn read_meta(connection: &Connection, file: &str) -> Result<(Identity, Epoch, Hash), StoreError> {
+fn read_meta(connection: &Connection, file: &str) -> Result<Catalogue, StoreError> {
     let damaged = || StoreError::damaged(file, "table meta is damaged");
     let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, rusqlite::types::Value>(1)?));
     let meta = rows(connection, "SELECT k, v FROM meta", read).map_err(|error| from_sqlite(file, &error))?;
@@ -388,7 +387,12 @@ fn read_meta(connection: &Connection, file: &str) -> Result<(Identity, Epoch, Ha
         part: number("part")?,
         parts: number("parts")?,
     };
-    Ok((identity, Epoch(number("floor")?), check))
+    let mut catalogue = Catalogue::new(file.to_owned(), identity);
+    (catalogue.floor, catalogue.check) = (Epoch(number("floor")?), check);
+    if meta.contains_key("savepoint") {
+        catalogue.savepoint = Some(text("savepoint")?);
+    }
+    Ok(catalogue)
 }
 
 fn rows<T>(

@@ -369,6 +369,11 @@ fn is_unfinished(folder: &Path, files: &[String]) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// What a store is called, and no other.
+pub(super) fn new_id(env: &Env) -> String {
+    format!("{:016x}{:016x}", env.random.next(), env.random.next())
+}
+
 /// Makes the files of a new store. Each gets its name when it is complete.
 fn create(folder: &Path, flow: &FlowId, parts: u64, env: &Env) -> Result<(), StoreError> {
     if !(1..=SLICES).contains(&parts) {
@@ -377,7 +382,7 @@ fn create(folder: &Path, flow: &FlowId, parts: u64, env: &Env) -> Result<(), Sto
     }
     let io = |error: std::io::Error| StoreError::io(folder.display(), &error);
     fs::create_dir_all(folder).map_err(io)?;
-    let store = format!("{:016x}{:016x}", env.random.next(), env.random.next());
+    let store = new_id(env);
     let paths = |part: u64| (folder.join(file_name(part)), folder.join(format!("{}.new", file_name(part))));
     let make = |&part: &u64| {
         let (_, new) = paths(part);

@@ -1,10 +1,12 @@
 //! Savepoints, and stores made of them.
 
-use super::super::error::StoreError;
+use super::super::check::check;
+use super::super::error::{StoreError, Trouble};
 use super::super::look::View;
-use super::super::savepoint::{list, make, path_of, restore};
+use super::super::savepoint::{list, make, path_of, restore, restore_once};
 use super::super::testing::{env, run_sample};
 use super::*;
+use crate::dataflow::env::Env;
 use expect_test::{Expect, expect};
 use std::fs;
 use std::path::Path;
@@ -17,6 +19,13 @@ fn store() -> (TempDir, std::path::PathBuf) {
     let path = path_of(folder.path(), "s").unwrap();
     make(folder.path(), &path, &env()).unwrap();
     (folder, path)
+}
+
+/// Surroundings in which random numbers are others than those that the store was made with.
+fn later_env() -> Env {
+    let env = env();
+    (0..2).for_each(|_| _ = env.random.next());
+    env
 }
 
 fn shown(folder: &Path) -> Vec<(String, u64, Vec<u8>)> {
@@ -42,7 +51,7 @@ fn a_store_made_of_a_savepoint_goes_on_where_that_was_made() {
     run_sample(folder.path(), 5..=6);
     assert_ne!(shown(folder.path()), then);
     let other = TempDir::new().unwrap();
-    let made = restore(&savepoint, &other.path().join("a/b")).unwrap();
+    let made = restore(&savepoint, &other.path().join("a/b"), &env()).unwrap();
     assert_eq!((made.flow.as_str(), made.epoch), ("sample", 4));
     assert_eq!(shown(&other.path().join("a/b")), then);
     run_sample(&other.path().join("a/b"), 5..=6);
@@ -63,7 +72,7 @@ fn what_a_crash_left_in_the_log_is_in_the_savepoint() {
     assert_eq!(make(crashed.path(), &savepoint, &env()).unwrap().epoch, 9);
     assert_eq!(shown(&savepoint), shown(folder.path()));
     let other = TempDir::new().unwrap();
-    restore(&savepoint, other.path()).unwrap();
+    restore(&savepoint, other.path(), &env()).unwrap();
     assert_eq!(shown(other.path()), shown(folder.path()));
 }
 
@@ -71,10 +80,66 @@ fn what_a_crash_left_in_the_log_is_in_the_savepoint() {
 fn a_restore_that_was_cut_short_is_made_again() {
     let (_folder, savepoint) = store();
     let other = TempDir::new().unwrap();
-    fs::write(other.path().join("part-0.sqlite3.new"), "half").unwrap();
-    fs::copy(savepoint.join("part-1.sqlite3"), other.path().join("part-1.sqlite3")).unwrap();
-    restore(&savepoint, other.path()).unwrap();
+    // It had begun with another id.
+    restore(&savepoint, other.path(), &env()).unwrap();
+    fs::rename(other.path().join("part-0.sqlite3"), other.path().join("part-0.sqlite3.new")).unwrap();
+    fs::write(other.path().join("part-0.sqlite3.new-wal"), "half").unwrap();
+    let before = View::open(other.path()).err().map(|error| error.message);
+    assert_eq!(before.as_deref(), Some("recovery store, part-0.sqlite3: missing, one of 2 files of the store"));
+    restore(&savepoint, other.path(), &later_env()).unwrap();
     assert_eq!(shown(other.path()), shown(&savepoint));
+    assert_eq!(check(other.path()).unwrap().problems, []);
+}
+
+#[test]
+fn a_store_made_of_a_savepoint_is_another_store_than_that_which_it_was_made_of() {
+    let (folder, savepoint) = store();
+    let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let env = later_env();
+    let id = |folder: &Path| View::open(folder).unwrap().id().to_owned();
+    for other in [&one, &two] {
+        restore(&savepoint, other.path(), &env).unwrap();
+        assert_eq!(check(other.path()).unwrap().problems, []);
+    }
+    let ids: std::collections::BTreeSet<_> = [&folder, &one, &two].map(|folder| id(folder.path())).into();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    // They go on alike, and a file of one is no file of another.
+    run_sample(folder.path(), 5..=12);
+    run_sample(one.path(), 5..=12);
+    for file in ["part-0.sqlite3", "part-1.sqlite3"] {
+        let mixed = TempDir::new().unwrap();
+        flips::copy(one.path(), mixed.path());
+        fs::copy(folder.path().join(file), mixed.path().join(file)).unwrap();
+        let error = View::open(mixed.path()).err().unwrap();
+        assert_eq!(error.message, "recovery store, part-1.sqlite3: it is of another store than part-0.sqlite3");
+    }
+    // A savepoint of such a store is one like any other.
+    let second = one.path().join("second");
+    make(one.path(), &second, &env).unwrap();
+    let three = TempDir::new().unwrap();
+    restore(&second, three.path(), &env).unwrap();
+    assert_eq!(shown(three.path()), shown(one.path()));
+    assert!(!ids.contains(&id(three.path())));
+}
+
+#[test]
+fn the_same_command_makes_a_store_once_and_goes_on_with_it() {
+    let (folder, savepoint) = store();
+    let other = TempDir::new().unwrap();
+    restore_once(&savepoint, other.path(), &env()).unwrap();
+    run_sample(other.path(), 5..=6);
+    let then = shown(other.path());
+    restore_once(&savepoint, other.path(), &env()).unwrap();
+    assert_eq!(shown(other.path()), then);
+    // Neither a store of another savepoint, nor that which the savepoint was made of, is taken for it.
+    run_sample(folder.path(), 5..=6);
+    let second = path_of(folder.path(), "t").unwrap();
+    make(folder.path(), &second, &env()).unwrap();
+    for (savepoint, folder) in [(&second, &other), (&savepoint, &folder)] {
+        let error = restore_once(savepoint, folder.path(), &env()).unwrap_err();
+        assert_eq!(error.trouble, Trouble::Refused);
+        assert!(error.message.ends_with("there is a store in this folder"), "{error}");
+    }
 }
 
 #[test]
@@ -138,7 +203,7 @@ fn savepoints_that_are_not_whole_and_folders_that_are_not_free_are_refused() {
         let ((folder, savepoint), other) = (store(), TempDir::new().unwrap());
         change(&savepoint, other.path());
         let before = fs::read_dir(other.path()).unwrap().count();
-        let error = restore(&savepoint, other.path()).unwrap_err();
+        let error = restore(&savepoint, other.path(), &env()).unwrap_err();
         let text = format!("{:?}: {}\nhelp: {}", error.trouble, error.message, error.help.unwrap_or_default());
         let text = text.replace(&*folder.path().display().to_string(), "STORE");
         expect.assert_eq(&text.replace(&*other.path().display().to_string(), "NEW"));
