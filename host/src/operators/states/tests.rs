@@ -1,5 +1,7 @@
 //! Tests of saved states.
 
+mod other_types;
+
 use super::super::testing::table;
 use super::*;
 use crate::data::schema::{Type, schema_of};
