@@ -59,6 +59,8 @@ enum Command {
     /// Check a flow and print its plan: steps, ports, schemas. Nothing is run
     Check(check::Args),
     /// Tell what a flow that was changed keeps of its recovery store. Nothing is run, nothing is changed
+    ///
+    /// Keys are counted by reading all states.
     Plan(plan::Args),
     /// Run the tests of flows
     #[command(long_about = test::HELP)]

@@ -35,6 +35,9 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// List what is in a store: executions, steps, sources, sinks, savepoints
+    ///
+    /// Keys, and the bytes of their states, are counted by reading all states: of a key that changed there are several in
+    /// the files.
     Ls,
     /// Show the states of a step, the positions of a source, or the manifests of a sink
     ///
