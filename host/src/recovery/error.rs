@@ -49,9 +49,8 @@ impl StoreError {
             ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
                 Some("a file stands where the folder is wanted; name another one")
             }
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                Some("let the user that runs wxhost write there, or name another folder")
-            }
+            ErrorKind::PermissionDenied => Some("let the user that runs wxhost write there, or name another folder"),
+            ErrorKind::ReadOnlyFilesystem => Some("mount it so that it can be written, or name another folder"),
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 Some("make room and start again; nothing that was durable is lost")
             }

@@ -3,6 +3,7 @@
 mod look;
 pub mod query;
 mod restored;
+mod trouble;
 
 use super::catalogue::{
     BlockRow, Catalogue, Execution, Hash, Identity, Layer, PositionRow, Role, Sealed, Step, StepNumber,
@@ -15,9 +16,10 @@ use crate::data::key::KEY_GROUPS;
 use crate::data::time::{Epoch, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use trouble::{cannot_write, from_sqlite};
 
 /// "WXH1", at a fixed place in the file: what kind of file it is.
 const APPLICATION: i64 = 0x5758_4831;
@@ -32,6 +34,7 @@ const LOG: u64 = 8 << 20;
 
 /// An open part. Nobody else can open the file meanwhile.
 pub struct SqlitePart {
+    path: PathBuf,
     connection: Connection,
     catalogue: Catalogue,
     /// Bytes written since the log was last put back.
@@ -43,8 +46,7 @@ pub struct SqlitePart {
 /// # Errors
 /// The file cannot be written.
 pub fn create(path: &Path, identity: Identity) -> Result<(), StoreError> {
-    let file = name(path);
-    let catalogue = Catalogue::new(file.clone(), identity);
+    let catalogue = Catalogue::new(name(path), identity);
     let made = || -> rusqlite::Result<()> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
@@ -71,7 +73,7 @@ pub fn create(path: &Path, identity: Identity) -> Result<(), StoreError> {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.close().map_err(|(_, error)| error)
     };
-    made().map_err(|error| from_sqlite(&file, &error))
+    made().map_err(|error| cannot_write(path, &error))
 }
 
 impl SqlitePart {
@@ -86,10 +88,10 @@ impl SqlitePart {
             let help = "a flow writes its store: take the protection away, or give the flow a copy that it may write";
             return Err(StoreError::new(Trouble::Io, &file, "it is read-only, or its folder is").help(help));
         }
-        let connection = connect(path).map_err(|error| from_sqlite(&file, &error))?;
+        let connection = connect(path).map_err(|error| cannot_write(path, &error))?;
         check_kind(&connection, &file)?;
         let catalogue = read_catalogue(&connection, &file)?;
-        Ok(SqlitePart { connection, catalogue, logged: 0 })
+        Ok(SqlitePart { path: path.to_owned(), connection, catalogue, logged: 0 })
     }
 
     fn write(&mut self, t: &Transaction) -> rusqlite::Result<bool> {
@@ -164,7 +166,7 @@ impl SqlitePart {
     /// more, as if nothing had been.
     fn failed(&self, error: &rusqlite::Error) -> StoreError {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok();
-        from_sqlite(&self.catalogue.file, error)
+        cannot_write(&self.path, error)
     }
 }
 
@@ -411,23 +413,4 @@ fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-/// Says what SQLite says, in our terms where they tell more.
-fn from_sqlite(file: &str, error: &rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            StoreError::new(Trouble::Busy, file, "another process has it open")
-                .help("is the flow running already? stop it first")
-        }
-        Some(ErrorCode::NotADatabase) => StoreError::damaged(file, "it is not an SQLite file"),
-        Some(ErrorCode::DiskFull) => {
-            StoreError::new(Trouble::Io, file, "the disk is full").help("make room, then start the flow again")
-        }
-        Some(
-            ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::PermissionDenied | ErrorCode::ReadOnly,
-        ) => StoreError::new(Trouble::Io, file, error).help("can the folder and its files be read and written?"),
-        // What remains comes of tables that are not as they were made.
-        _ => StoreError::damaged(file, error),
-    }
 }

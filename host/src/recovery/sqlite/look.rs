@@ -4,11 +4,12 @@
 //! as it is by a flow, so that what is read is of one time. Where nothing can be written, SQLite can lock nothing, and
 //! reads a file that has no log beside it as one that nobody changes.
 
-use super::{SqlitePart, check_file, check_kind, from_sqlite, name, read_catalogue, secure};
+use super::trouble::{cannot_write, from_sqlite, is_of_system};
+use super::{SqlitePart, check_file, check_kind, name, read_catalogue, secure};
 use crate::recovery::error::{StoreError, Trouble};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 
 impl SqlitePart {
@@ -22,7 +23,7 @@ impl SqlitePart {
         let connection = connect(path, &file)?;
         check_kind(&connection, &file)?;
         let catalogue = read_catalogue(&connection, &file)?;
-        Ok(SqlitePart { connection, catalogue, logged: 0 })
+        Ok(SqlitePart { path: path.to_owned(), connection, catalogue, logged: 0 })
     }
 
     /// Writes a copy of the part, with what is in its log, to a file that is not there yet.
@@ -42,7 +43,7 @@ impl SqlitePart {
             copy.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             copy.close().map_err(|(_, error)| error)
         };
-        copied().map_err(|error| from_sqlite(&name(path), &error))
+        copied().map_err(|error| cannot_write(path, &error))
     }
 }
 
@@ -52,7 +53,7 @@ fn connect(path: &Path, file: &str) -> Result<Connection, StoreError> {
     if !is_protected(path) {
         match connect_locked(path, has_log) {
             Ok(connection) => return Ok(connection),
-            Err(error) if !is_of_rights(&error) => return Err(from_sqlite(file, &error)),
+            Err(error) if !is_of_system(&error) => return Err(from_sqlite(file, &error)),
             // The folder cannot be written.
             Err(_) => {}
         }
@@ -90,13 +91,6 @@ fn connect_unlocked(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn is_protected(path: &Path) -> bool {
     let is_protected = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().readonly());
     is_protected(path) || path.parent().is_some_and(is_protected)
-}
-
-fn is_of_rights(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure)
-    )
 }
 
 fn log_of(path: &Path) -> PathBuf {
