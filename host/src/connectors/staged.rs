@@ -141,9 +141,8 @@ pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> LogicError {
 fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room, or write to another device",
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "let the user that runs wxhost write there, or name another place"
-        }
+        ErrorKind::PermissionDenied => "let the user that runs wxhost write there, or name another place",
+        ErrorKind::ReadOnlyFilesystem => "mount it so that it can be written, or name another place",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "a file stands where a folder is wanted",
         ErrorKind::InvalidFilename => "name it shorter",
         _ => "check that the place can be written",

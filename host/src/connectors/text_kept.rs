@@ -52,8 +52,26 @@ pub(super) fn commit(target: &Path, region: &Region) -> Result<Option<PathBuf>, 
     if length < region.offset {
         return Err(super::text_files::cut(target, length, region.offset));
     }
+    reserve(&to, region).map_err(|error| failed(&error))?;
     to.seek(SeekFrom::Start(region.offset)).and_then(|_| copy(&mut from, &mut to)).map_err(|error| failed(&error))?;
     Ok(Some(staged))
+}
+
+/// Takes the room that a region needs, and shows nothing of it: a disk that fills up half way would leave half a record
+/// for readers to see. Some file systems cannot do that; then nothing happens.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, region: &Region) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::{Errno, retry_on_intr};
+    match retry_on_intr(|| fallocate(file, FallocateFlags::KEEP_SIZE, region.offset, region.length)) {
+        Err(error @ (Errno::NOSPC | Errno::DQUOT)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: &Region) -> io::Result<()> {
+    Ok(())
 }
 
 /// Copies all of a file, which the disk takes meanwhile.
