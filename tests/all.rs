@@ -16,6 +16,9 @@ mod check;
 mod flows;
 // Each of them once more, with recovery, and run again.
 mod kept_flows;
+// Disks that are full or read-only.
+#[cfg(target_os = "linux")]
+mod full_disk;
 // Kills at random moments, and at every call of the file system.
 #[cfg(target_os = "linux")]
 mod kill_points;

@@ -1,6 +1,8 @@
 //! Temporary folders, the program itself, and plugins that are built from source once.
 
 pub mod case;
+#[cfg(target_os = "linux")]
+pub mod mounts;
 pub mod plugins;
 pub mod process;
 pub mod python;
