@@ -54,9 +54,8 @@ sink = { parquet = "OUT/table", partition_by = ["g"], roll_rows = 3000 }
 /// What readers find in the outputs.
 #[derive(Default)]
 struct Found {
-    lines: String,
-    /// Of all files of CSV, without their headers.
-    csv: String,
+    /// Files of text by their names.
+    texts: BTreeMap<String, String>,
     /// Rows of Parquet, with how often each is there.
     rows: BTreeMap<String, usize>,
     /// Names of what is staged.
@@ -67,51 +66,65 @@ impl Found {
     /// Reads the outputs in a folder. Each file must be whole.
     #[track_caller]
     fn read(out: &Path) -> Found {
-        let lines = std::fs::read_to_string(out.join("out.jsonl")).unwrap_or_default();
-        assert!(lines.is_empty() || lines.ends_with("}\n"), "a cut line: {:?}", lines.lines().next_back());
-        let files = files_below(out);
         let is_hidden = |path: &String| path.split('/').any(|name| name.starts_with('.'));
-        let (hidden, files): (Vec<_>, Vec<_>) = files.into_iter().partition(is_hidden);
-        let mut csv = String::new();
-        for file in files.into_iter().filter(|file| file.ends_with(".csv")) {
-            let text = std::fs::read_to_string(out.join(file)).unwrap();
-            assert!(text.starts_with("k,g,n,sum\n") && text.ends_with('\n'), "a cut file: {:?}", text.lines().last());
-            csv += text.split_once('\n').unwrap().1;
+        let (hidden, files): (Vec<_>, Vec<_>) = files_below(out).into_iter().partition(is_hidden);
+        let mut texts = BTreeMap::new();
+        for file in files.into_iter().filter(|file| file.ends_with(".jsonl") || file.ends_with(".csv")) {
+            let text = std::fs::read_to_string(out.join(&file)).unwrap();
+            let (first, last) = if file.ends_with(".csv") { ("k,g,n,sum\n", "\n") } else { ("{", "}\n") };
+            let is_whole = text.starts_with(first) && text.ends_with(last);
+            assert!(is_whole, "{file} is cut: {:?}", text.lines().next_back());
+            texts.insert(file, text);
         }
-        Found { lines, csv, rows: rows_of(&out.join("table")), hidden }
+        Found { texts, rows: rows_of(&out.join("table")), hidden }
+    }
+
+    /// All lines of files whose names end like this.
+    fn lines(&self, end: &str) -> Vec<&str> {
+        let files = self.texts.iter().filter(|(file, _)| file.ends_with(end));
+        files.flat_map(|(_, text)| text.lines().filter(|line| !line.starts_with("k,g"))).collect()
     }
 
     /// Fails the test unless all of it is in `all`; with one worker, in the same order.
     #[track_caller]
-    fn assert_is_begin_of(&self, all: &Found, workers: usize) {
-        for (found, wanted) in [(&self.lines, &all.lines), (&self.csv, &all.csv)] {
-            if workers == 1 {
-                assert!(wanted.starts_with(found), "{} bytes are not those that begin the output", found.len());
-            }
-            let wanted = counts(wanted);
-            for (line, count) in counts(found) {
-                assert!(wanted.get(line).is_some_and(|most| count <= *most), "{line} is there {count} times");
-            }
+    fn assert_is_in(&self, all: &Found, workers: usize) {
+        for end in [".jsonl", ".csv"] {
+            let (found, wanted) = (self.lines(end), all.lines(end));
+            assert!(workers > 1 || wanted.starts_with(&found), "{} lines do not begin the output", found.len());
+            assert_has(&counts(&wanted), &counts(&found));
         }
-        for (row, count) in &self.rows {
-            assert!(all.rows.get(row).is_some_and(|most| count <= most), "{row} is there {count} times");
-        }
+        assert_has(&all.rows, &self.rows);
     }
 
     /// Fails the test unless it is `all`, and nothing staged is left; with one worker, in the same order.
     #[track_caller]
     fn assert_is(&self, all: &Found, workers: usize) {
-        self.assert_is_begin_of(all, workers);
-        let lengths = |of: &Found| (of.lines.len(), of.csv.len(), of.rows.values().sum::<usize>());
-        assert_eq!(lengths(self), lengths(all));
+        self.assert_is_in(all, workers);
+        all.assert_is_in(self, workers);
+        assert!(workers > 1 || self.texts == all.texts, "not byte by byte");
         assert_eq!(self.hidden, Vec::<String>::new(), "something staged was left");
+    }
+
+    /// Fails the test if something is gone that `before` has.
+    #[track_caller]
+    fn assert_goes_on_from(&self, before: &Found) {
+        for (file, text) in &before.texts {
+            assert!(self.texts.get(file).is_some_and(|now| now.starts_with(text)), "{file}: lines were taken back");
+        }
+        assert_has(&self.rows, &before.rows);
     }
 }
 
-fn counts(text: &str) -> BTreeMap<&str, usize> {
+fn counts(lines: &[&str]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    text.lines().for_each(|line| *counts.entry(line).or_default() += 1);
+    lines.iter().for_each(|&line| *counts.entry(line.to_owned()).or_default() += 1);
     counts
+}
+
+#[track_caller]
+fn assert_has(all: &BTreeMap<String, usize>, found: &BTreeMap<String, usize>) {
+    let odd = found.iter().find(|(row, count)| all.get(*row).is_none_or(|most| *count > most));
+    assert_eq!(odd, None, "a row too many");
 }
 
 /// A folder with the flow, its input, and the outputs that are wanted.
@@ -138,7 +151,7 @@ impl Disk {
         case.write("in.jsonl", &rows);
         case.run("-w 1").expect(0);
         let wanted = Found::read(&case.path("wanted"));
-        assert_eq!(wanted.lines.lines().count(), ROWS);
+        assert_eq!(wanted.lines(".jsonl").len(), ROWS);
         case.write("flow.toml", &flow.replace("OUT", out));
         Some(Disk { mounts, wanted, out, store, _case: case })
     }
@@ -167,23 +180,33 @@ impl Disk {
         let mut before = Found::default();
         for _ in 0..2 {
             let failed = self.run(workers).expect(74);
-            let is_full = |line: &str| line.contains("the disk is full") || line.contains("No space left on device");
-            let names_file = |line: &str| line.contains("disk/");
-            let is_told = |line: &str| line.starts_with("error: ") && names_file(line) && is_full(line);
-            assert!(failed.stderr.lines().any(is_told), "{options}: {}", failed.describe());
-            assert!(failed.stderr.contains("\nhelp: make room"), "{options}: {}", failed.describe());
+            expect_told(&failed, "disk/", &["the disk is full", "No space left on device"], "make room");
             let found = self.found();
-            found.assert_is_begin_of(&self.wanted, workers);
-            // What readers have seen stays.
-            assert!(found.lines.starts_with(&before.lines), "{options}: lines were taken back");
-            before.assert_is_begin_of(&Found { csv: found.csv.clone(), ..self.found() }, workers);
+            found.assert_is_in(&self.wanted, workers);
+            found.assert_goes_on_from(&before);
             before = found;
         }
         self.mounts.remount("disk", "size=64m,nr_inodes=10000");
         self.run(workers).expect(0);
         self.found().assert_is(&self.wanted, workers);
-        println!("{options}: {} of {} lines were there", before.lines.lines().count(), ROWS);
+        println!("{options}: {} of {ROWS} lines were there", before.lines(".jsonl").len());
     }
+
+    /// All that is on the file system.
+    fn bytes(&self) -> BTreeMap<String, Vec<u8>> {
+        let disk = self.mounts.path("disk");
+        files_below(&disk).into_iter().map(|file| (file.clone(), std::fs::read(disk.join(file)).unwrap())).collect()
+    }
+}
+
+/// Fails the test unless an error names the file and one of the reasons, and says what to do.
+#[track_caller]
+fn expect_told(done: &Done, file: &str, reasons: &[&str], help: &str) {
+    let is_told = |line: &str| {
+        line.starts_with("error: ") && line.contains(file) && reasons.iter().any(|reason| line.contains(reason))
+    };
+    assert!(done.stderr.lines().any(is_told), "{}", done.describe());
+    assert!(done.stderr.contains(&format!("\nhelp: {help}")), "{}", done.describe());
 }
 
 #[test]
@@ -226,5 +249,90 @@ fn a_store_beside_its_outputs_goes_on_when_both_have_room() {
     let Some(mut disk) = Disk::new(&[LINES, TABLES].concat(), "disk/out", "disk/store") else { return };
     for (size, workers) in [("100k", 1), ("700k", 1), ("2m", 3), ("4m", 1)] {
         disk.fill(&format!("size={size}"), workers);
+    }
+}
+
+#[test]
+fn a_store_that_is_read_only_is_looked_into_but_not_written() {
+    let Some(mut disk) = Disk::new(LINES, "plain", "disk/store") else { return };
+    let (read_only, help) = (["Read-only file system"], "mount it so that it can be written");
+    // No store yet.
+    disk.begin("size=900k");
+    disk.mounts.remount("disk", "ro");
+    expect_told(&disk.run(1).expect(74), "disk/store", &read_only, help);
+    // One that a crash left, with its log.
+    disk.mounts.remount("disk", "rw");
+    disk.run(1).expect(74);
+    disk.mounts.remount("disk", "ro,size=64m");
+    let (before, outputs) = (disk.bytes(), disk.found());
+    assert!(before.keys().any(|file| file.ends_with("-wal")));
+    expect_told(&disk.run(1).expect(74), "disk/store/part-", &read_only, help);
+    for look in LOOKS {
+        let looked = disk.mounts.wxhost(&format!("recovery {look} --recovery disk/store")).expect(74);
+        expect_told(
+            &looked,
+            "part-0.sqlite3-wal",
+            &["the folder cannot be written"],
+            "if the flow is not running, copy",
+        );
+    }
+    assert!(disk.bytes() == before && disk.found().texts == outputs.texts, "something was changed");
+    // A copy of it can be looked into, as the help says.
+    disk.mounts.sh("cp -r disk/store copy").expect(0);
+    for look in LOOKS {
+        disk.mounts.wxhost(&format!("recovery {look} --recovery copy")).expect(0);
+    }
+    disk.mounts.remount("disk", "rw");
+    disk.run(1).expect(0);
+    disk.found().assert_is(&disk.wanted, 1);
+    // One whose flow has ended.
+    disk.mounts.remount("disk", "ro");
+    let before = disk.bytes();
+    expect_told(&disk.run(1).expect(74), "disk/store/part-", &read_only, help);
+    for look in LOOKS {
+        disk.mounts.wxhost(&format!("recovery {look} --recovery disk/store")).expect(0);
+    }
+    assert!(disk.bytes() == before, "something was changed");
+    disk.mounts.remount("disk", "rw");
+    disk.run(3).expect(0);
+    disk.found().assert_is(&disk.wanted, 1);
+}
+
+/// Commands that look into a store and leave it as it is.
+const LOOKS: [&str; 6] =
+    ["ls", "show sums", "show lines", "check", "export sums --to sums.jsonl", "sql 'SELECT count(*) FROM state'"];
+
+#[test]
+fn outputs_that_are_read_only_are_left_as_they_are() {
+    let Some(mut disk) = Disk::new(&[LINES, TABLES].concat(), "disk", "plain/store") else { return };
+    disk.begin("size=2m");
+    for room in ["size=2m", "size=64m"] {
+        disk.mounts.remount("disk", &format!("ro,{room}"));
+        let before = disk.bytes();
+        for workers in [1, 3] {
+            let refused = disk.run(workers).expect(74);
+            expect_told(&refused, "disk/", &["Read-only file system"], "mount it so that it can be written");
+        }
+        assert!(disk.bytes() == before, "something was changed");
+        disk.mounts.remount("disk", "rw");
+        disk.run(1).expect(if room == "size=2m" { 74 } else { 0 });
+    }
+    disk.found().assert_is(&disk.wanted, 1);
+    // All is done, so that nothing would have to be written.
+    disk.mounts.remount("disk", "ro");
+    let before = disk.bytes();
+    disk.run(1).expect(74);
+    assert!(disk.bytes() == before, "something was changed");
+}
+
+#[test]
+fn copies_that_have_no_room_leave_nothing() {
+    let Some(mut disk) = Disk::new(LINES, "plain", "plain/store") else { return };
+    disk.begin("size=60k");
+    disk.run(1).expect(0);
+    for copy in ["export sums --to disk/sums.jsonl", "export sums --to disk/sums.parquet", "savepoint --to disk/copy"] {
+        let failed = disk.mounts.wxhost(&format!("recovery {copy} --recovery plain/store")).expect(74);
+        expect_told(&failed, "disk/", &["the disk is full", "No space left on device"], "make room");
+        assert_eq!(disk.bytes(), BTreeMap::new(), "{copy}");
     }
 }

@@ -57,7 +57,12 @@ impl Failure {
         // The system's text without its number: "No such file or directory (os error 2)" says nothing more.
         let text = error.to_string();
         let text = text.split(" (os error").next().unwrap_or(&text);
-        Failure::Io { message: format!("{}: {text}", path.display()), help: None }
+        let help = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, or name another place"),
+            io::ErrorKind::ReadOnlyFilesystem => Some("mount it so that it can be written, or name another place"),
+            _ => None,
+        };
+        Failure::Io { message: format!("{}: {text}", path.display()), help: help.map(str::to_owned) }
     }
 
     /// The exit code.

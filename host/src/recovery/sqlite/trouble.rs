@@ -44,7 +44,7 @@ pub(super) fn from_sqlite(file: &str, error: &rusqlite::Error) -> StoreError {
 }
 
 fn full(file: impl Display) -> StoreError {
-    StoreError::new(Trouble::Io, file, "the disk is full").help("make room, then start the flow again")
+    StoreError::new(Trouble::Io, file, "the disk is full").help("make room, then start again")
 }
 
 /// Whether the system refused to open, read or write the file, or one beside it.
