@@ -155,10 +155,12 @@ impl World {
         self.has_begun = true;
         self.arrange(fate, &handle, &baton);
         let (plan, workers) = (self.plan.clone(), options.workers);
-        let running = std::thread::spawn(move || {
+        let run = move || {
             let run = handle.run(&plan, &options).map_err(|error| error.to_string());
             run.map(|_| handle.execution.epochs.is_draining())
-        });
+        };
+        // No thread of the execution: it has no turns.
+        let running = std::thread::Builder::new().spawn(run).unwrap();
         let next = baton.join(workers).is_none().then(|| self.haunt(&baton, workers));
         let result = running.join().unwrap_or_else(|panic| resume_unwind(panic));
         match next {

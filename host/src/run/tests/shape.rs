@@ -44,7 +44,7 @@ impl Shape {
             let rows: Vec<String> = (0..chance.between(0, most))
                 .map(|row| {
                     at += chance.below(20);
-                    let second = at + 60 - chance.below(10);
+                    let second = at + 60 - chance.below(40);
                     let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
                     let (key, n) = (chance.below(keys), chance.between(1, 100));
                     format!("p{part}k{key},{},{n},2024-01-01T{time}Z", part * 1_000 + row)
