@@ -159,8 +159,8 @@ impl World {
             let run = handle.run(&plan, &options).map_err(|error| error.to_string());
             run.map(|_| handle.execution.epochs.is_draining())
         };
-        // No thread of the execution: it has no turns.
-        let running = std::thread::Builder::new().spawn(run).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "it is no thread of the execution, and has no turns")]
+        let running = std::thread::spawn(run);
         let next = baton.join(workers).is_none().then(|| self.haunt(&baton, workers));
         let result = running.join().unwrap_or_else(|panic| resume_unwind(panic));
         match next {
