@@ -47,8 +47,8 @@ that is treated by `on_error` with the key in place of the row, and the key slee
 When the input has ended, keys whose time has come are woken, and then all keys are told of the end, in ascending order
 of their bytes. Their states stay, unless they are discarded.
 
-With `ttl`, a key whose last row came so long ago, by system time, loses its state, without a call. If it is new in a flow
-that goes on, the time of keys that have a state begins then.
+With `ttl`, a key whose last row came so long ago, by system time, loses its state, without a call. If it is new in a
+flow that goes on, the time of keys that have a state begins then.
 
 When a flow goes on from what a run before has kept, keys that waited to be woken are asked once more for when.
 
