@@ -1,10 +1,11 @@
 //! What a flow and a store have in common: a pure function from the steps of both to a verdict on each.
 //!
 //! A step's state has a number in the tables; its name, operator and fingerprint are only what is said of the number. A
-//! state that moves to another name keeps its number. A state that is *replaced*, because it is migrated, written in another form or
-//! dropped, keeps its number and all its rows, too: what comes in its place is written under another number, and with the first
-//! rows of that a mark is sealed, which says that the old number is retired. So until the first epoch of the execution
-//! that replaces it is durable in all parts, a crash leaves the old state whole, and from then on the new one is.
+//! state that moves to another name keeps its number. A state that is *replaced*, because it is migrated, written in
+//! another form or dropped, keeps its number and all its rows, too: what comes in its place is written under another
+//! number, and with the first rows of that a mark is sealed, which says that the old number is retired. So until the
+//! first epoch of the execution that replaces it is durable in all parts, a crash leaves the old state whole, and from
+//! then on the new one is.
 
 use super::catalogue::{Catalogue, Role, Step, StepNumber};
 use crate::data::fingerprint::Fingerprint;

@@ -117,7 +117,7 @@ impl Baton {
         self.state().events.entry(turn).or_default().push(event);
     }
 
-    /// Has all stop at the beginning of a turn.
+    /// Has all stop in place of a turn, at which nothing else may happen.
     pub fn pause_at(&self, turn: u64) {
         self.state().pause = Some(turn);
     }
@@ -127,14 +127,14 @@ impl Baton {
         self.state().is_paused = false;
     }
 
-    /// Gives up the baton, and waits until all threads have ended, of so many workers too. Returns none if they have
-    /// stopped instead.
-    pub fn join(&self, workers: usize) -> Option<()> {
+    /// Gives up the baton, and waits until all threads have ended, of so many workers too, or have stopped. Returns whether
+    /// they have ended.
+    pub fn join(&self, workers: usize) -> bool {
         let (mut state, mut looks) = (self.state(), 0);
         loop {
             let have_come = state.come >= workers;
             if state.is_paused {
-                return None;
+                return false;
             }
             if have_come && matches!(state.turn, Turn::Test | Turn::Nobody) {
                 self.choose(&mut state);
@@ -148,7 +148,7 @@ impl Baton {
             state = self.rest.wait_timeout(state, Duration::from_millis(5)).unwrap_or_else(PoisonError::into_inner).0;
         }
         assert_eq!(state.panics, Vec::<String>::new());
-        Some(())
+        true
     }
 
     /// How many turns there were.
@@ -174,12 +174,12 @@ impl Baton {
     fn draw(&self, state: &mut State) {
         state.turns += 1;
         let turns = state.turns;
-        let mut events = state.events.remove(&turns).unwrap_or_default();
         if state.pause == Some(turns) {
             (state.is_paused, state.turn) = (true, Turn::Nobody);
             self.rest.notify_all();
             return;
         }
+        let mut events = state.events.remove(&turns).unwrap_or_default();
         if turns == MOST_TURNS {
             state.panics.push("nothing ends the execution".to_owned());
             events.extend(std::mem::take(&mut state.events).into_values().flatten());

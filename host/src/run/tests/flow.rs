@@ -161,7 +161,7 @@ impl World {
         };
         #[expect(clippy::disallowed_methods, reason = "it is no thread of the execution, and has no turns")]
         let running = std::thread::spawn(run);
-        let next = baton.join(workers).is_none().then(|| self.haunt(&baton, workers));
+        let next = (!baton.join(workers)).then(|| self.haunt(&baton, workers));
         let result = running.join().unwrap_or_else(|panic| resume_unwind(panic));
         match next {
             None => self.judge(&baton, result),
@@ -227,7 +227,7 @@ impl World {
         *self.routing.lock().unwrap() = routing;
         let seen = self.disk.read(|disk| disk.seen().len());
         baton.go_on();
-        baton.join(workers);
+        assert!(baton.join(workers), "it stops once");
         if self.has_begun {
             assert_eq!(self.disk.read(|disk| disk.seen().len()), seen, "rows that readers see, with those of a zombie");
         }
