@@ -52,6 +52,9 @@ pub trait Recovery: Send + Sync {
     /// The epoch that this execution begins with. Everything before it was loaded.
     fn first_epoch(&self) -> Epoch;
 
+    /// Whether there was no execution before.
+    fn is_fresh(&self) -> bool;
+
     /// Takes the states that `step` changed in `epoch`. May be called by several workers, each for keys of its own, and
     /// more than once: of a key handed in twice the later state counts.
     ///

@@ -14,7 +14,7 @@ use timely::scheduling::SyncActivator;
 /// up makes epochs longer.
 const MOST_EPOCHS: u64 = 4;
 
-/// The first epoch of an execution with recovery is shorter than the others by this factor.
+/// The first epoch of an execution that goes on from another is shorter than the others by this factor.
 const FIRST_EPOCH: u32 = 8;
 
 /// The epoch that sources are in; one for all workers of a process, so that no partition drifts from the others.
@@ -63,12 +63,15 @@ impl Epochs {
         }
     }
 
-    /// Lets no epoch end while too many are not durable yet.
+    /// Lets no epoch end while too many are not durable yet. `is_fresh` says whether nothing was kept before.
     #[must_use]
-    pub fn with_recovery(mut self, durable: Arc<Durable>) -> Self {
+    pub fn with_recovery(mut self, durable: Arc<Durable>, is_fresh: bool) -> Self {
         self.durable = Some(durable);
-        // So that readers soon see that it goes on.
-        self.ends_at = AtomicU64::new(nanos(self.env.clock.elapsed().saturating_add(self.interval / FIRST_EPOCH)));
+        // Readers soon see that it goes on, and one that is killed again and again gets somewhere. But the very first epoch
+        // is the only one whose output sinks need not copy to its place: the longer it is the better.
+        if !is_fresh {
+            self.ends_at = AtomicU64::new(nanos(self.env.clock.elapsed().saturating_add(self.interval / FIRST_EPOCH)));
+        }
         self
     }
 
@@ -185,17 +188,25 @@ mod tests {
     use crate::data::time::Instant;
 
     #[test]
+    fn the_very_first_epoch_is_as_long_as_others() {
+        let env = scripted::env(Instant(0));
+        let durable = Arc::new(Durable::new(Epoch(0)));
+        let epochs = Epochs::new(env, Epoch::FIRST, Duration::from_micros(8)).with_recovery(durable, true);
+        assert_eq!(epochs.remaining(), Some(Duration::from_micros(8)));
+    }
+
+    #[test]
     fn no_epoch_begins_while_four_are_not_durable() {
         let clock = Arc::new(ScriptedClock::new(Instant(0)));
         let env = Env { clock: clock.clone(), ..scripted::env(Instant(0)) };
         let durable = Arc::new(Durable::new(Epoch(6)));
-        let epochs = Epochs::new(env, Epoch(7), Duration::from_micros(8)).with_recovery(durable.clone());
+        let epochs = Epochs::new(env, Epoch(7), Duration::from_micros(8)).with_recovery(durable.clone(), false);
         let at = |time: i64| {
             clock.set(Instant(time));
             (epochs.current().0, epochs.remaining())
         };
         let micros = |micros| Some(Duration::from_micros(micros));
-        // The first is short.
+        // The first is short, as it goes on from another execution.
         assert_eq!((at(0), at(1)), ((7, micros(1)), (8, micros(8))));
         assert_eq!((at(9), at(17), at(20)), ((9, micros(8)), (10, micros(8)), (10, micros(5))));
         assert_eq!((at(25), at(100)), ((10, None), (10, None)), "the disk does not keep up");

@@ -252,6 +252,10 @@ impl Recovery for ClaimedStore {
         self.shelf.resume.first_epoch()
     }
 
+    fn is_fresh(&self) -> bool {
+        self.shelf.resume.execution == 1
+    }
+
     fn state(&self, step: &StepId, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
         if changes.keys.values().is_empty() {
             return Ok(());

@@ -106,7 +106,7 @@ impl Handle {
         if let Some(store) = &options.recovery {
             let resumed = recovery::resume(plan, store, options.workers, options.epoch, &mut execution, open)?;
             let epochs = Epochs::new(execution.env.clone(), resumed.first_epoch(), options.epoch);
-            execution.epochs = Arc::new(epochs.with_recovery(resumed.durable().clone()));
+            execution.epochs = Arc::new(epochs.with_recovery(resumed.durable().clone(), resumed.is_fresh()));
             recovery = Some(resumed);
         }
         Ok(Handle { execution, recovery: Arc::new(Mutex::new(recovery)) })
