@@ -23,6 +23,15 @@ pub struct Changes {
     pub values: BinaryArray,
 }
 
+/// How far a source's partition was at the end of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub part: PartitionId,
+    /// The epoch in which it got there.
+    pub epoch: Epoch,
+    pub position: Vec<u8>,
+}
+
 /// What a sink's partition staged for an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -62,8 +71,8 @@ pub trait Recovery: Send + Sync {
     /// A state is too large, or the call comes after the epoch was sealed.
     fn state(&self, step: &StepId, epoch: Epoch, changes: &Changes) -> Result<(), LogicError>;
 
-    /// Takes the position behind the last row that a source's partition gave in `epoch`. Not called if it gave none, so
-    /// that an idle flow writes nothing.
+    /// Takes the position behind the last row that a source's partition gave in `epoch`. Not called if it gave none and is
+    /// not newly at its end, so that an idle flow writes nothing.
     ///
     /// # Errors
     /// The call comes after the epoch was sealed.
@@ -119,7 +128,7 @@ pub trait Recovery: Send + Sync {
     ///
     /// # Errors
     /// The store is damaged or cannot be read.
-    fn load_sources(&self, step: &StepId) -> Result<Vec<(PartitionId, Vec<u8>)>, LogicError>;
+    fn load_sources(&self, step: &StepId) -> Result<Vec<Position>, LogicError>;
 
     /// The manifests of a sink that may not be committed yet, in the order of their epochs; of each partition the newest
     /// at least, if it ever had one. Only before the first epoch is sealed.

@@ -22,12 +22,14 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// What steps that remember call the place in their input where they were told its end.
 const END: &str = "end";
 
-/// Whether a step was told the end of its input, and no row came since.
+/// The epoch in which a step was told the end of its input, if no row came to it since.
 ///
 /// # Errors
 /// As for [`Recovery::load_sources`].
-pub(super) fn is_told_end(recovery: &dyn Recovery, step: &StepId) -> Result<bool, LogicError> {
-    Ok(recovery.load_sources(step)?.iter().any(|(part, told)| &*part.0 == END && told[..] == [1]))
+pub(super) fn told_end(recovery: &dyn Recovery, step: &StepId) -> Result<Option<Epoch>, LogicError> {
+    let positions = recovery.load_sources(step)?;
+    let told = positions.iter().find(|told| &*told.part.0 == END && told.position[..] == [1]);
+    Ok(told.map(|told| told.epoch))
 }
 
 /// The streams of a worker's drivers.

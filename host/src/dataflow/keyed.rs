@@ -9,7 +9,7 @@ use super::error::LogicError;
 use super::exchange::ByKey;
 use super::hand_in::{self, HandIn};
 use super::packet::Packet;
-use super::wire;
+use super::{source, wire};
 use crate::data::batch::{Batch, Mark};
 use crate::data::ids::StepId;
 use crate::data::key::{self, Keys};
@@ -291,12 +291,14 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
     Ok(Some(name))
 }
 
-/// Whether a step that keeps something was told of the end of its input in an execution before.
+/// Whether a step that keeps something was told of the end of its input in an execution before, and its sources have given
+/// nothing since, not even what steps in between dropped.
 fn is_told_end(cx: &BuildCx<'_>, kept: Option<&StepId>) -> Result<bool, LogicError> {
-    match (&cx.execution.recovery, kept) {
-        (Some(recovery), Some(name)) => hand_in::is_told_end(&**recovery, name),
-        _ => Ok(false),
-    }
+    let (Some(recovery), Some(name)) = (&cx.execution.recovery, kept) else { return Ok(false) };
+    let Some(told) = hand_in::told_end(&**recovery, name)? else { return Ok(false) };
+    let has_given_since = |step| Ok(source::last_read(&**recovery, step)?.is_some_and(|read| read > told));
+    let given: Vec<bool> = cx.sources.iter().map(has_given_since).collect::<Result<_, LogicError>>()?;
+    Ok(!given.contains(&true))
 }
 
 /// The name in the store of what a step keeps besides the states of its keys. No step can be called so.

@@ -34,6 +34,8 @@ pub(super) struct Part {
     next_row: u64,
     /// Behind the last row that was handed out, as the reader tells it. None: nothing was handed out.
     position: Option<Vec<u8>>,
+    /// How far it was when it was opened, as the store has it.
+    saved: Option<Saved>,
     /// What must come before the reader is asked again.
     waiting: Option<Waiting>,
 }
@@ -136,8 +138,20 @@ impl Part {
             asks.try_send(Ask::More).ok();
         }
         let next_row = saved.map_or(0, |saved| saved.next_row);
-        let position = saved.and_then(|saved| saved.position.clone());
-        Ok(Part { source, name, is_live, decoder: part.decoder, asks, answers, next_row, position, waiting: None })
+        let saved = saved.cloned();
+        let position = saved.as_ref().and_then(|saved| saved.position.clone());
+        Ok(Part {
+            source,
+            name,
+            is_live,
+            decoder: part.decoder,
+            asks,
+            answers,
+            next_row,
+            position,
+            saved,
+            waiting: None,
+        })
     }
 
     /// Tells others that the partition has ended by a tick, and the store.
@@ -149,8 +163,11 @@ impl Part {
     /// Notes how far the partition is.
     pub fn note(&self, has_ended: bool, ticks: &mut Ticks) {
         if ticks.positions().are_kept() {
-            let saved = Saved { has_ended, next_row: self.next_row, position: self.position.clone() };
-            ticks.positions().note(&self.name, saved.encode());
+            let now = Saved { has_ended, next_row: self.next_row, position: self.position.clone() };
+            // One that has given nothing and was at its end before has not moved.
+            if self.saved.as_ref() != Some(&now) {
+                ticks.positions().note(&self.name, now.encode());
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! memory whatever is downstream, as timely's own queues do not.
 
 use super::build::{BuildCx, Reporter, Stream};
+use super::durable::{Position, Recovery};
 use super::emit::{Emit, RowErrors};
 use super::env::Clock;
 use super::epochs::Epochs;
@@ -20,7 +21,7 @@ use super::ticks::{Positions, Ticks};
 use super::timer::Timer;
 use super::user_fn::InstanceCx;
 use crate::data::ids::{PartitionId, StepId};
-use crate::data::time::{Instant, Tick};
+use crate::data::time::{Epoch, Instant, Tick};
 use crate::formats::Decoder;
 use crate::telemetry::meter::StepMeter;
 use arrow::array::RecordBatch;
@@ -201,15 +202,30 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
 fn load(cx: &BuildCx<'_>, names: &[PartitionId]) -> Result<BTreeMap<PartitionId, Saved>, LogicError> {
     let Some(recovery) = &cx.execution.recovery else { return Ok(BTreeMap::new()) };
     let mut saved = BTreeMap::new();
-    for (name, position) in recovery.load_sources(&cx.step)? {
+    for Position { part, position, .. } in recovery.load_sources(&cx.step)? {
         let position = Saved::decode(&position)?;
-        if !position.has_ended && names.binary_search(&name).is_err() {
-            let message = format!("{name} is not there, and was not read to its end before");
+        if !position.has_ended && names.binary_search(&part).is_err() {
+            let message = format!("{part} is not there, and was not read to its end before");
             return Err(LogicError::external(message).help("bring it back, or begin with a new recovery store"));
         }
-        saved.insert(name, position);
+        saved.insert(part, position);
     }
     Ok(saved)
+}
+
+/// The epoch of the newest position of a source's partitions that have given something. Only an end that comes for the
+/// first time is noted without anything being given, and that of a partition that never gave anything does not count.
+///
+/// # Errors
+/// As for [`super::durable::Recovery::load_sources`].
+pub(super) fn last_read(recovery: &dyn Recovery, source: &StepId) -> Result<Option<Epoch>, LogicError> {
+    let mut last = None;
+    for Position { epoch, position, .. } in recovery.load_sources(source)? {
+        if Saved::decode(&position)?.position.is_some() {
+            last = last.max(Some(epoch));
+        }
+    }
+    Ok(last)
 }
 
 /// A source operator.

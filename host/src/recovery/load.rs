@@ -10,7 +10,7 @@ use super::writer::SharedPart;
 use crate::data::ids::{PartitionId, StepId};
 use crate::data::key::{self, Keys};
 use crate::data::time::Epoch;
-use crate::dataflow::durable::Manifest;
+use crate::dataflow::durable::{Manifest, Position};
 use crate::dataflow::error::LogicError;
 use arrow::array::{Array, BinaryArray};
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,7 +113,7 @@ impl Shelf {
     ///
     /// # Errors
     /// As there.
-    pub fn load_sources(&self, step: &StepId) -> Result<Vec<(PartitionId, Vec<u8>)>, LogicError> {
+    pub fn load_sources(&self, step: &StepId) -> Result<Vec<Position>, LogicError> {
         // Of a step that goes on under another number, that is whether it was told the end of its input.
         let number = self.read_number_of(step)?;
         let mut newest: BTreeMap<PartitionId, (Epoch, i64, Vec<u8>)> = BTreeMap::new();
@@ -126,7 +126,7 @@ impl Shelf {
                 }
             }
         }
-        Ok(newest.into_iter().map(|(part, (_, _, position))| (part, position)).collect())
+        Ok(newest.into_iter().map(|(part, (epoch, _, position))| Position { part, epoch, position }).collect())
     }
 
     /// See [`crate::dataflow::durable::Recovery::load_sinks`].

@@ -12,7 +12,7 @@ use super::writer::{self, Order, Seals, WriterCx};
 use crate::data::ids::{FlowId, PartitionId, StepId};
 use crate::data::key::Keys;
 use crate::data::time::Epoch;
-use crate::dataflow::durable::{Changes, Durable, Manifest, Recovery};
+use crate::dataflow::durable::{Changes, Durable, Manifest, Position, Recovery};
 use crate::dataflow::env::Env;
 use crate::dataflow::error::LogicError;
 use crate::dataflow::failure::FailureSlot;
@@ -316,7 +316,7 @@ impl Recovery for ClaimedStore {
         self.shelf.load_state(step, groups, each)
     }
 
-    fn load_sources(&self, step: &StepId) -> Result<Vec<(PartitionId, Vec<u8>)>, LogicError> {
+    fn load_sources(&self, step: &StepId) -> Result<Vec<Position>, LogicError> {
         self.shelf.load_sources(step)
     }
 

@@ -104,9 +104,12 @@ fn what_all_workers_handed_in_is_there_after_the_next_start() {
     assert_eq!(keys, 3000);
     let position = |part: &str| {
         let all = running.store.load_sources(&"in".into()).unwrap();
-        all.into_iter().find(|(name, _)| &*name.0 == part).map(|(_, position)| position)
+        all.into_iter().find(|found| &*found.part.0 == part).map(|found| (found.epoch, found.position))
     };
-    assert_eq!((position("0"), position("2"), position("3")), (Some(vec![2]), Some(vec![2]), None));
+    assert_eq!(
+        (position("0"), position("2"), position("3")),
+        (Some((Epoch(2), vec![2])), Some((Epoch(2), vec![2])), None)
+    );
     let manifests = running.store.load_sinks(&"out".into()).unwrap();
     let manifests: Vec<_> = manifests.iter().map(|manifest| (manifest.epoch.0, &*manifest.part.0)).collect();
     assert_eq!(manifests, [(1, "0"), (1, "1"), (1, "2"), (2, "0"), (2, "1"), (2, "2")]);

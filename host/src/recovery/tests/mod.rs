@@ -123,7 +123,7 @@ fn load_all(store: &Store) -> States {
 /// The position of the source, or of the sink, that [`seal`] wrote; 0 if there is none.
 fn positions(store: &Store) -> (u64, u64) {
     let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
-    let source = store.shelf.load_sources(&"sum".into()).unwrap().pop().map(|(_, position)| position);
+    let source = store.shelf.load_sources(&"sum".into()).unwrap().pop().map(|found| found.position);
     let sinks = store.load_sinks(&"sum".into()).unwrap();
     (source.map_or(0, |bytes| number(&bytes)), sinks.last().map_or(0, |sink| number(&sink.manifest)))
 }

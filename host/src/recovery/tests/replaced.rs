@@ -111,7 +111,7 @@ fn that_a_step_was_told_the_end_of_its_input_outlasts_a_migration() {
         drop(store);
         writers.wait(Duration::from_secs(60));
         assert_eq!(failure.get(), None);
-        found.into_iter().map(|(_, told)| told[0]).collect::<Vec<_>>()
+        found.into_iter().map(|told| told.position[0]).collect::<Vec<_>>()
     };
     assert!(run(1, Some(1)).is_empty());
     for version in [2, 2, 3] {

@@ -34,8 +34,13 @@ pub struct Inner {
     staged: BTreeMap<String, File>,
     /// Files that readers see, by their names.
     shown: BTreeMap<String, Shown>,
-    /// For each row that a reader ever saw, the file that it is in.
-    seen: BTreeMap<String, String>,
+    /// Which of the input's rounds it is.
+    round: usize,
+    /// For each row that a reader ever saw, by the round in which it did, the file that it is in. Only what an end brings
+    /// about may come in one round as in another.
+    seen: BTreeMap<(usize, String), String>,
+    /// The rounds in which readers saw files first.
+    first_shown: BTreeMap<String, usize>,
     /// The rows in the order in which readers saw them first.
     order: Vec<String>,
     wrong: Vec<String>,
@@ -63,10 +68,17 @@ impl Disk {
             fault: None,
             staged: BTreeMap::new(),
             shown: BTreeMap::new(),
+            round: 0,
             seen: BTreeMap::new(),
+            first_shown: BTreeMap::new(),
             order: Vec::new(),
             wrong: Vec::new(),
         })))
+    }
+
+    /// Says which of the input's rounds it is.
+    pub fn begin(&self, round: usize) {
+        self.inner().round = round;
     }
 
     /// Turns the power on. The fault, if any, comes with the operation of that number.
@@ -154,8 +166,9 @@ impl Inner {
         if file.rows.len() != rows {
             self.wrong.push(format!("{name} has {} rows in place of {rows}", file.rows.len()));
         }
+        let round = *self.first_shown.entry(name.to_owned()).or_insert(self.round);
         for row in &file.rows {
-            match self.seen.insert(row.clone(), name.to_owned()) {
+            match self.seen.insert((round, row.clone()), name.to_owned()) {
                 None => self.order.push(row.clone()),
                 Some(other) if other == name => {}
                 Some(other) => self.wrong.push(format!("{row} is in {other} and in {name}")),

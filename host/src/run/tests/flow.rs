@@ -11,7 +11,7 @@ use super::store::Part;
 use super::sum;
 use crate::data::ids::StepId;
 use crate::data::key::KEY_GROUPS;
-use crate::dataflow::durable::Recovery;
+use crate::dataflow::durable::{Position, Recovery};
 use crate::dataflow::failure::Stop;
 use crate::dataflow::sink::Routing;
 use crate::plan::Plan;
@@ -23,6 +23,7 @@ use arrow::array::BinaryArray;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,8 +35,10 @@ pub struct World {
     disk: Disk,
     kept: Vec<testing::Disk>,
     shape: Shape,
-    /// What readers see in the end, by sinks and keys.
-    expected: BTreeMap<String, Vec<String>>,
+    /// What readers see at the end of each round, by sinks and keys.
+    expected: Vec<BTreeMap<String, Vec<String>>>,
+    /// Which of the rounds it is.
+    round: Arc<AtomicUsize>,
     plan: Arc<Plan>,
     routing: Arc<Mutex<Routing>>,
     micros: u64,
@@ -75,48 +78,74 @@ impl World {
         let shape = Shape::draw(&mut chance);
         let expected = match shape.has_sums() {
             true => shape.expected_sums(),
-            false => World::with(seed, Chance::new(seed, "plain"), shape.clone(), BTreeMap::new()).plain(),
+            false => World::with(seed, Chance::new(seed, "plain"), shape.clone(), Vec::new()).plain(),
         };
         World { is_told, ..World::with(seed, chance, shape, expected) }
     }
 
-    fn with(seed: u64, mut chance: Chance, shape: Shape, expected: BTreeMap<String, Vec<String>>) -> World {
+    fn with(seed: u64, mut chance: Chance, shape: Shape, expected: Vec<BTreeMap<String, Vec<String>>>) -> World {
         let disk = Disk::new(Chance::new(seed, "disk"));
         let routing = Arc::new(Mutex::new(Routing::PerWorker));
-        let source = Source { partitions: shape.sources.clone(), seed, opened: Arc::default() };
+        let round = Arc::<AtomicUsize>::default();
+        let source = Source { partitions: shape.sources.clone(), seed, round: round.clone(), opened: Arc::default() };
         let sink = Sink { disk: disk.clone(), routing: routing.clone() };
         let plan = Arc::new(shape.plan(Simulated { source, sink }));
         let kept = (0..chance.between(1, 3)).map(|_| testing::Disk::default()).collect();
         let trace = blake3::Hasher::new();
-        World { chance, is_told: false, disk, kept, shape, expected, plan, routing, micros: 0, has_begun: false, trace }
+        World {
+            chance,
+            is_told: false,
+            disk,
+            kept,
+            shape,
+            expected,
+            round,
+            plan,
+            routing,
+            micros: 0,
+            has_begun: false,
+            trace,
+        }
     }
 
-    /// What an execution that goes to its end shows to readers, by sinks and keys.
-    fn plain(mut self) -> BTreeMap<String, Vec<String>> {
-        assert_eq!(self.execute(Fate::Ends), End::Done);
-        let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for row in self.disk.read(|disk| disk.seen().to_vec()) {
-            rows.entry(Shape::key_of(&row)).or_default().push(row);
-        }
-        rows
+    /// What executions that go to the ends show to readers at each, by sinks and keys.
+    fn plain(mut self) -> Vec<BTreeMap<String, Vec<String>>> {
+        let rounds = self.shape.rounds;
+        let at_end = |round| {
+            self.begin(round);
+            assert_eq!(self.execute(Fate::Ends), End::Done);
+            let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for row in self.disk.read(|disk| disk.seen().to_vec()) {
+                rows.entry(Shape::key_of(&row)).or_default().push(row);
+            }
+            rows
+        };
+        (0..rounds).map(at_end).collect()
     }
 
     /// Goes through all executions. Returns what tells their course from others.
     pub fn run(mut self) -> blake3::Hash {
-        for _ in 0..self.chance.between(0, 4) {
-            let fate = self.draw_fate();
-            if self.execute(fate) == End::Done {
+        for round in 0..self.shape.rounds {
+            self.begin(round);
+            for _ in 0..self.chance.between(0, 4) {
+                let fate = self.draw_fate();
+                if self.execute(fate) == End::Done {
+                    self.check_all();
+                }
+            }
+            // Whoever runs it once more gets nothing new.
+            for _ in 0..1 + u64::from(self.chance.once_in(4)) {
+                assert_eq!(self.execute(Fate::Ends), End::Done);
                 self.check_all();
             }
         }
-        assert_eq!(self.execute(Fate::Ends), End::Done);
-        self.check_all();
-        if self.chance.once_in(4) {
-            // Whoever runs it once more gets nothing new.
-            assert_eq!(self.execute(Fate::Ends), End::Done);
-            self.check_all();
-        }
         self.trace.finalize()
+    }
+
+    fn begin(&self, round: usize) {
+        self.tell(&format!("round {round}"));
+        self.round.store(round, Ordering::Relaxed);
+        self.disk.begin(round);
     }
 
     fn draw_fate(&mut self) -> Fate {
@@ -290,10 +319,10 @@ impl World {
             i64::try_from(shown.iter().filter(is_row).count()).unwrap()
         };
         for (source, step, sink) in self.shape.sums() {
-            let read = of_positions(&*recovery, source);
-            self.trace.update(&read.to_le_bytes());
+            let (all, read) = self.shape.rows_before(source, &positions_of(&*recovery, source));
+            self.trace.update(&all.to_le_bytes());
             if self.shape.has_raw && *source == "in" {
-                assert_eq!(rows_of("raw:"), read, "raw rows that readers see, and rows behind the positions");
+                assert_eq!(rows_of("raw:"), all, "raw rows that readers see, and rows behind the positions");
             }
             if !self.shape.has_sums() {
                 continue;
@@ -317,9 +346,11 @@ impl World {
             found.entry(Shape::key_of(row)).or_default().push(row);
         }
         let keys = self.shape.keys().into_iter().map(|key| format!("out:{key}"));
-        let keys: BTreeSet<String> = keys.chain(found.keys().cloned()).chain(self.expected.keys().cloned()).collect();
+        let round = self.round.load(Ordering::Relaxed);
+        let wanted = &self.expected[round];
+        let keys: BTreeSet<String> = keys.chain(found.keys().cloned()).chain(wanted.keys().cloned()).collect();
         for key in keys {
-            let mut expected: Vec<&str> = self.expected.get(&key).into_iter().flatten().map(String::as_str).collect();
+            let mut expected: Vec<&str> = wanted.get(&key).into_iter().flatten().map(String::as_str).collect();
             let mut found = found.remove(&key).unwrap_or_default();
             match self.shape.rows_of(&key) {
                 Rows::InOrder => {}
@@ -329,7 +360,7 @@ impl World {
                 }
                 Rows::Lawful(check) => {
                     let key = key.trim_start_matches("out:");
-                    check(&self.shape.ids("in", key), &self.shape.ids("other", key), &found);
+                    check(&self.shape.ids("in", key, round), &self.shape.ids("other", key, round), &found);
                     continue;
                 }
             }
@@ -343,9 +374,11 @@ impl World {
     }
 }
 
-/// The rows of the source that are read.
-fn of_positions(recovery: &dyn Recovery, source: &str) -> i64 {
+/// The partitions of a source, and how many of their rows are read.
+fn positions_of(recovery: &dyn Recovery, source: &str) -> Vec<(usize, usize)> {
     let positions = recovery.load_sources(&StepId::from(source)).unwrap();
     // A byte of flags, and the number of the next row.
-    positions.iter().map(|(_, bytes)| i64::from_le_bytes(bytes[1..9].try_into().unwrap())).sum()
+    let rows = |bytes: &[u8]| u64::from_le_bytes(bytes[1..9].try_into().unwrap());
+    let read = |at: &Position| (at.part.0.parse().unwrap(), usize::try_from(rows(&at.position)).unwrap());
+    positions.iter().map(read).collect()
 }

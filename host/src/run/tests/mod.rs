@@ -2,12 +2,14 @@
 //!
 //! A seed decides on a flow, and on executions of it: how many workers, which thread goes on when, how time goes by, at
 //! which turn the power goes or at which operation the disk fails, what is left of what was not synced. The last
-//! execution runs to its end. What readers see then, and saw before, must be what a flow without crashes gives.
+//! execution runs to its end. What readers see then, and saw before, must be what a flow without crashes gives. Some flows
+//! have an input that is longer when it is at its end, and go on from there.
 //!
 //! `WXHOST_SIM_SEEDS` is the number of seeds, `WXHOST_SIM_SEED` one seed, whose course is told.
 
 mod baton;
 mod disk;
+mod dull;
 mod flow;
 mod random;
 mod shape;

@@ -1,8 +1,9 @@
 //! What flow a seed decides on, and what it should give.
 
+use super::dull::{self, DropDull};
 use super::random::Chance;
 use super::sink::show;
-use super::source::Simulated;
+use super::source::{Partition, Simulated};
 use super::steps::{Rows, STEPS, Steps, functions};
 use super::sum::Sum;
 use crate::catalog::Catalog;
@@ -21,13 +22,15 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 static ALL: LazyLock<Vec<&'static dyn Operator>> =
-    LazyLock::new(|| OPERATORS.iter().copied().chain([&Sum as _]).collect());
+    LazyLock::new(|| OPERATORS.iter().copied().chain([&Sum as _, &DropDull as _]).collect());
 
 /// Rows, and steps for them.
 #[derive(Clone)]
 pub struct Shape {
     /// The partitions of each source. Each key of a source is in one of them, so that its rows have an order.
-    pub sources: BTreeMap<&'static str, Arc<Vec<RecordBatch>>>,
+    pub sources: BTreeMap<&'static str, Arc<Vec<Partition>>>,
+    /// How often the input comes to an end.
+    pub rounds: usize,
     /// Whether rows are written as they are, too.
     pub has_raw: bool,
     /// One of the steps; none: sums, of both sources.
@@ -39,26 +42,33 @@ impl Shape {
     pub fn draw(chance: &mut Chance) -> Shape {
         let most = chance.one_of(&[4, 25, 70]);
         let keys = chance.between(1, 5);
+        let rounds = 1 + usize::from(chance.once_in(3));
+        let is_dull_later = chance.once_in(3);
         let mut partition = |part: u64| {
             let mut at = 0;
-            let rows: Vec<String> = (0..chance.between(0, most))
+            let count = chance.between(0, most);
+            let first = if rounds > 1 { chance.between(0, count) } else { count };
+            let rows: Vec<String> = (0..count)
                 .map(|row| {
                     at += chance.below(20);
                     let second = at + 60 - chance.below(40);
                     let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
                     let (key, n) = (chance.below(keys), chance.between(1, 100));
+                    let is_dull = if row < first { n > 95 } else { is_dull_later };
+                    let n = if is_dull { 0 } else { n };
                     format!("p{part}k{key},{},{n},2024-01-01T{time}Z", part * 1_000 + row)
                 })
                 .collect();
-            table(
+            let rows = table(
                 "key: string, id: int64, n: int64, t: timestamp",
                 &rows.iter().map(String::as_str).collect::<Vec<_>>(),
-            )
+            );
+            Partition { rows, first: usize::try_from(first).unwrap() }
         };
         let mut source = |count: u64| Arc::new((0..count).map(&mut partition).collect::<Vec<_>>());
         let sources = BTreeMap::from([("in", source(1 + most % 4)), ("other", source(1 + keys % 2))]);
         let step = (!chance.once_in(2)).then(|| chance.index(STEPS.len()));
-        Shape { sources, has_raw: chance.once_in(3), step }
+        Shape { sources, rounds, has_raw: chance.once_in(3), step }
     }
 
     /// The steps, unless what comes out is the running sums.
@@ -94,19 +104,21 @@ impl Shape {
 
     /// The keys of all rows.
     pub fn keys(&self) -> BTreeSet<String> {
-        let rows = self.sources.values().flat_map(|source| source.iter());
-        let of_part = |rows: &RecordBatch| -> Vec<String> {
-            rows.column(0).as_string::<i32>().iter().map(|key| key.unwrap().to_owned()).collect()
+        let parts = self.sources.values().flat_map(|source| source.iter());
+        let of_part = |part: &Partition| -> Vec<String> {
+            part.rows.column(0).as_string::<i32>().iter().map(|key| key.unwrap().to_owned()).collect()
         };
-        rows.flat_map(of_part).collect()
+        parts.flat_map(of_part).collect()
     }
 
-    /// The ids of a key's rows of a source, in their order.
-    pub fn ids(&self, source: &str, key: &str) -> Vec<i64> {
-        let of_part = |rows: &RecordBatch| -> Vec<i64> {
-            let keys = rows.column(0).as_string::<i32>().iter();
-            let ids = rows.column(1).as_primitive::<Int64Type>().values();
-            keys.zip(ids).filter(|(found, _)| *found == Some(key)).map(|(_, id)| *id).collect()
+    /// The ids of a key's rows of a source until a round, in their order, without those that are dropped.
+    pub fn ids(&self, source: &str, key: &str, round: usize) -> Vec<i64> {
+        let of_part = |part: &Partition| -> Vec<i64> {
+            let rows = part.until(round);
+            let (keys, ids) = (rows.column(0).as_string::<i32>(), rows.column(1).as_primitive::<Int64Type>());
+            let is_wanted = |row: &usize| keys.value(*row) == key;
+            let kept = dull::kept(&rows).into_iter().map(|row| row as usize).filter(is_wanted);
+            kept.map(|row| ids.value(row)).collect()
         };
         self.sources[source].iter().flat_map(of_part).collect()
     }
@@ -122,14 +134,15 @@ impl Shape {
         let step = |name: &str, rest: &str| format!("[[step]]\nname = \"{name}\"\n{rest}\n");
         let source = |name: &str| step(name, &format!("op = \"input\"\nsource = {{ simulated = \"{name}\" }}"));
         let key = "op = \"key_on\"\nkey = \"key\"";
+        let drop = |name: &str| step(name, "op = \"drop_dull\"");
         let mut text = "flow = \"test\"\n".to_owned();
         if self.has_other() {
-            text += &(source("other") + &step("other_key", key));
+            text += &(source("other") + &drop("other_drop") + &step("other_key", key));
         }
         if self.has_sums() {
             text += &step("other_step", "op = \"sum\"");
         }
-        text += &(source("in") + &step("key", key));
+        text += &(source("in") + &drop("drop") + &step("key", key));
         match self.steps() {
             Some(steps) => text += &format!("[[step]]\n{}\n", steps.text.trim()),
             None => text += &step("step", "op = \"sum\""),
@@ -162,32 +175,47 @@ impl Shape {
         }
     }
 
-    /// The sums, and rows as they are, that readers see in the end, by their sinks and keys, in their order.
-    pub fn expected_sums(&self) -> BTreeMap<String, Vec<String>> {
+    /// The sums, and rows as they are, that readers see at the end of each round, by their sinks and keys, in their order.
+    pub fn expected_sums(&self) -> Vec<BTreeMap<String, Vec<String>>> {
         let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (source, _, sink) in self.sums() {
-            let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-            for rows in &*self.sources[source] {
-                let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
-                for (row, (id, n)) in numbers(1).iter().zip(numbers(2)).enumerate() {
-                    let key = rows.column(0).as_string::<i32>().value(row);
-                    let sum = sums.entry(key.to_owned()).or_default();
-                    *sum = (sum.0 + 1, sum.1 + n);
-                    let row = format!("{sink}{key},{id},{},{}", sum.0, sum.1);
-                    expected.entry(format!("{sink}{key}")).or_default().push(row);
+        let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        let mut at_ends = Vec::new();
+        for round in 0..self.rounds {
+            for (source, _, sink) in self.sums() {
+                let brought: Vec<RecordBatch> = self.sources[source].iter().map(|part| part.of(round)).collect();
+                for rows in &brought {
+                    let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
+                    for row in dull::kept(rows).into_iter().map(|row| row as usize) {
+                        let (id, n) = (numbers(1).value(row), numbers(2).value(row));
+                        let key = format!("{sink}{}", rows.column(0).as_string::<i32>().value(row));
+                        let sum = sums.entry(key.clone()).or_default();
+                        *sum = (sum.0 + 1, sum.1 + n);
+                        expected.entry(key.clone()).or_default().push(format!("{key},{id},{},{}", sum.0, sum.1));
+                    }
+                }
+                // An end that nothing came before, not even what is dropped, is no new one.
+                if round == 0 || brought.iter().any(|rows| rows.num_rows() > 0) {
+                    for (key, (count, sum)) in sums.iter().filter(|(key, _)| key.starts_with(sink)) {
+                        expected.entry(key.clone()).or_default().push(format!("{key},-1,{count},{sum}"));
+                    }
                 }
             }
-            for (key, (count, sum)) in sums {
-                let end = format!("{sink}{key},-1,{count},{sum}");
-                expected.entry(format!("{sink}{key}")).or_default().push(end);
+            for part in self.has_raw.then(|| &*self.sources["in"]).into_iter().flatten() {
+                for row in show(&Batch::new(part.of(round))) {
+                    let row = format!("raw:{row}");
+                    expected.entry(Self::key_of(&row)).or_default().push(row);
+                }
             }
+            at_ends.push(expected.clone());
         }
-        for rows in self.has_raw.then(|| &*self.sources["in"]).into_iter().flatten() {
-            for row in show(&Batch::new(rows.clone())) {
-                let row = format!("raw:{row}");
-                expected.entry(Self::key_of(&row)).or_default().push(row);
-            }
-        }
-        expected
+        at_ends
+    }
+
+    /// How many rows a source has given that is at these positions, and how many of them are not dropped.
+    pub fn rows_before(&self, source: &str, positions: &[(usize, usize)]) -> (i64, i64) {
+        let before = |&(part, rows): &(usize, usize)| self.sources[source][part].rows.slice(0, rows);
+        let kept: usize = positions.iter().map(|position| dull::kept(&before(position)).len()).sum();
+        let all: usize = positions.iter().map(|(_, rows)| rows).sum();
+        (i64::try_from(all).unwrap(), i64::try_from(kept).unwrap())
     }
 }

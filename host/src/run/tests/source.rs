@@ -13,14 +13,38 @@ use crate::diag::Diagnostics;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The rows of each partition of `source = { simulated = "<name>" }`; readers differ from one opening to the next.
 pub struct Source {
-    pub partitions: BTreeMap<&'static str, Arc<Vec<RecordBatch>>>,
+    pub partitions: BTreeMap<&'static str, Arc<Vec<Partition>>>,
     pub seed: u64,
+    /// Which of the rounds it is.
+    pub round: Arc<AtomicUsize>,
     pub opened: Arc<AtomicU64>,
+}
+
+/// The rows of a partition.
+#[derive(Clone)]
+pub struct Partition {
+    pub rows: RecordBatch,
+    /// How many of them there are in the first round. In the second all are there.
+    pub first: usize,
+}
+
+impl Partition {
+    /// The rows that are there in a round.
+    pub fn until(&self, round: usize) -> RecordBatch {
+        if round == 0 { self.rows.slice(0, self.first) } else { self.rows.clone() }
+    }
+
+    /// The rows that a round brings.
+    pub fn of(&self, round: usize) -> RecordBatch {
+        let before = round.checked_sub(1).map_or(0, |before| self.until(before).num_rows());
+        let all = self.until(round);
+        all.slice(before, all.num_rows() - before)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -31,15 +55,16 @@ pub struct Args {
 impl Source {
     pub fn check(&self, cx: &ConnectorCx<'_>) -> Result<CheckedSource, Diagnostics> {
         let partitions = self.partitions[cx.args::<Args>()?.simulated.as_str()].clone();
-        let down = StreamType::unkeyed(partitions[0].schema());
-        let parts = Parts { partitions, seed: self.seed, opened: self.opened.clone() };
+        let down = StreamType::unkeyed(partitions[0].rows.schema());
+        let parts = Parts { partitions, seed: self.seed, round: self.round.clone(), opened: self.opened.clone() };
         Ok(CheckedSource { down, parts: Box::new(parts), notes: Vec::new() })
     }
 }
 
 struct Parts {
-    partitions: Arc<Vec<RecordBatch>>,
+    partitions: Arc<Vec<Partition>>,
     seed: u64,
+    round: Arc<AtomicUsize>,
     opened: Arc<AtomicU64>,
 }
 
@@ -54,7 +79,7 @@ impl SourceParts for Parts {
         let opened = self.opened.fetch_add(1, Ordering::Relaxed);
         let mut chance = Chance::new(self.seed ^ opened, "reader");
         let reader = Rows {
-            rows: self.partitions[index].clone(),
+            rows: self.partitions[index].until(self.round.load(Ordering::Relaxed)),
             at: usize::try_from(at).unwrap(),
             most: chance.between(1, 12),
             pause: chance.one_of(&[0, 0, 100, 3_000]),
