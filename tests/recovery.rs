@@ -239,6 +239,7 @@ fn a_savepoint_is_gone_back_to_though_an_execution_behind_it_was_killed() {
     case.write("in.jsonl", &input);
     case.run("--recovery back --from-savepoint store/savepoints/before").expect(0);
     assert!(case.read("out.jsonl").ends_with("{\"k\":\"a\",\"n\":7,\"sum\":8}\n"), "{}", case.read("out.jsonl"));
+    assert!(!is_staged(), "what was given up is gone");
 }
 
 #[test]

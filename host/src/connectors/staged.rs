@@ -108,9 +108,11 @@ pub(super) fn remove(path: &Path) -> Result<(), LogicError> {
 
 /// Whether a file that carries the id of the execution `run` was left by an earlier execution of the store that the
 /// execution `now` goes on from. With recovery, an id is that of the store, an `x` and the execution's number; `known` are
-/// ids that the store itself tells of.
+/// ids that the store itself tells of. Of these, those of another store tell that it was made of a savepoint of that one,
+/// whose later executions are given up.
 pub(super) fn is_left_over(run: &str, now: &str, known: &BTreeSet<String>) -> bool {
-    run != now && (known.contains(run) || store_of(now).is_some_and(|store| store_of(run) == Some(store)))
+    let is_of_store_of = |other: &str| store_of(other).is_some_and(|store| store_of(run) == Some(store));
+    run != now && (known.contains(run) || is_of_store_of(now) || known.iter().any(|known| is_of_store_of(known)))
 }
 
 /// The store that an execution's id tells of.
@@ -176,6 +178,16 @@ mod tests {
         assert!(again.message.ends_with("is written by another step of this flow"), "{again}");
         drop(staged);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_left_over_is_of_the_store_or_of_the_one_that_it_was_made_of() {
+        let known = BTreeSet::from(["ax3".to_owned(), "bx1".to_owned()]);
+        for (run, is_left) in
+            [("bx2", false), ("bx1", true), ("ax3", true), ("ax4", true), ("cx1", false), ("123", false)]
+        {
+            assert_eq!(is_left_over(run, "bx2", &known), is_left, "{run}");
+        }
     }
 
     #[test]
