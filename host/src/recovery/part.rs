@@ -81,16 +81,34 @@ impl Transaction {
         }
     }
 
-    /// Claims a part for an execution, and removes whatever is newer than the epoch that it resumes from.
+    /// Claims a part for an execution, and removes nothing. None if it has it.
+    pub fn fence(catalogue: &Catalogue, execution: Execution) -> Option<Self> {
+        if catalogue.execution() == execution.number {
+            return None;
+        }
+        let old = catalogue.executions.len().saturating_sub(EXECUTIONS - 1);
+        let fence = Transaction {
+            execution: Some(execution),
+            removed_executions: catalogue.executions[..old].iter().map(|execution| execution.number).collect(),
+            ..Self::new(catalogue)
+        };
+        Some(fence.checked(catalogue))
+    }
+
+    /// Whether a part has anything that [`Transaction::claim`] will remove.
+    pub fn is_ahead(catalogue: &Catalogue, resume: &Resume) -> bool {
+        let mut epochs = catalogue.sealed.iter().map(|sealed| sealed.epoch);
+        epochs.any(|epoch| epoch > resume.epoch)
+    }
+
+    /// Claims a part for an execution, unless it has it, and removes whatever is newer than the epoch that it resumes from.
     pub fn claim(catalogue: &Catalogue, execution: Execution, resume: &Resume) -> Self {
         let is_dead = |epoch: Epoch| epoch > resume.epoch;
-        let old = catalogue.executions.len().saturating_sub(EXECUTIONS - 1);
+        let fence = Self::fence(catalogue, execution).unwrap_or_else(|| Self::new(catalogue));
         let dead_positions = catalogue.positions.iter().filter(|position| is_dead(position.epoch));
         let dead_blocks = catalogue.blocks.iter().filter(|block| is_dead(block.epoch));
         let new_steps = resume.compared.steps.iter().filter(|(number, step)| catalogue.steps.get(number) != Some(step));
         Transaction {
-            execution: Some(execution),
-            removed_executions: catalogue.executions[..old].iter().map(|execution| execution.number).collect(),
             steps: new_steps.map(|(&number, step)| (number, step.clone())).collect(),
             removed_steps: catalogue
                 .steps
@@ -106,7 +124,7 @@ impl Transaction {
                 .collect(),
             removed_blocks: dead_blocks.map(|block| (block.layer, block.id)).collect(),
             removed_positions: dead_positions.map(|position| (position.role, position.id)).collect(),
-            ..Self::new(catalogue)
+            ..fence
         }
         .checked(catalogue)
     }

@@ -155,6 +155,15 @@ impl Store {
             workers: workers as u64,
             wxhost: env!("CARGO_PKG_VERSION").to_owned(),
         };
+        // Were an epoch removed from one part while a process that was thought dead still seals it in the others, that
+        // would take it for safe, and show it to readers. So it is kept out of all parts before anything is removed.
+        if parts.iter().any(|part| Transaction::is_ahead(lock(part).catalogue(), resume)) {
+            let fenced = env.at_once(parts, |part| {
+                let mut part = lock(part);
+                Transaction::fence(part.catalogue(), execution.clone()).map_or(Ok(()), |fence| part.commit(fence))
+            });
+            fenced.into_iter().collect::<Result<(), _>>()?;
+        }
         let claimed = env.at_once(parts, |part| {
             let mut part = lock(part);
             let claim = Transaction::claim(part.catalogue(), execution.clone(), resume);
