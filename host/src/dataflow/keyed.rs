@@ -296,9 +296,12 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
 fn is_told_end(cx: &BuildCx<'_>, kept: Option<&StepId>) -> Result<bool, LogicError> {
     let (Some(recovery), Some(name)) = (&cx.execution.recovery, kept) else { return Ok(false) };
     let Some(told) = hand_in::told_end(&**recovery, name)? else { return Ok(false) };
-    let has_given_since = |step| Ok(source::last_read(&**recovery, step)?.is_some_and(|read| read > told));
-    let given: Vec<bool> = cx.sources.iter().map(has_given_since).collect::<Result<_, LogicError>>()?;
-    Ok(!given.contains(&true))
+    for step in &*cx.sources {
+        if source::last_read(&**recovery, step)?.is_some_and(|read| read > told) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The name in the store of what a step keeps besides the states of its keys. No step can be called so.

@@ -81,18 +81,22 @@ impl Transaction {
         }
     }
 
-    /// Claims a part for an execution, and removes nothing. None if it has it.
-    pub fn fence(catalogue: &Catalogue, execution: Execution) -> Option<Self> {
+    /// Enters an execution, unless it is entered.
+    fn enter(catalogue: &Catalogue, execution: Execution) -> Self {
         if catalogue.execution() == execution.number {
-            return None;
+            return Self::new(catalogue);
         }
         let old = catalogue.executions.len().saturating_sub(EXECUTIONS - 1);
-        let fence = Transaction {
+        Transaction {
             execution: Some(execution),
             removed_executions: catalogue.executions[..old].iter().map(|execution| execution.number).collect(),
             ..Self::new(catalogue)
-        };
-        Some(fence.checked(catalogue))
+        }
+    }
+
+    /// Keeps other executions out of a part, and removes nothing yet.
+    pub fn fence(catalogue: &Catalogue, execution: Execution) -> Self {
+        Self::enter(catalogue, execution).checked(catalogue)
     }
 
     /// Whether a part has anything that [`Transaction::claim`] will remove.
@@ -101,10 +105,10 @@ impl Transaction {
         epochs.any(|epoch| epoch > resume.epoch)
     }
 
-    /// Claims a part for an execution, unless it has it, and removes whatever is newer than the epoch that it resumes from.
+    /// Claims a part for an execution, fenced before or not, and removes whatever is newer than the epoch that it resumes
+    /// from.
     pub fn claim(catalogue: &Catalogue, execution: Execution, resume: &Resume) -> Self {
         let is_dead = |epoch: Epoch| epoch > resume.epoch;
-        let fence = Self::fence(catalogue, execution).unwrap_or_else(|| Self::new(catalogue));
         let dead_positions = catalogue.positions.iter().filter(|position| is_dead(position.epoch));
         let dead_blocks = catalogue.blocks.iter().filter(|block| is_dead(block.epoch));
         let new_steps = resume.compared.steps.iter().filter(|(number, step)| catalogue.steps.get(number) != Some(step));
@@ -124,7 +128,7 @@ impl Transaction {
                 .collect(),
             removed_blocks: dead_blocks.map(|block| (block.layer, block.id)).collect(),
             removed_positions: dead_positions.map(|position| (position.role, position.id)).collect(),
-            ..fence
+            ..Self::enter(catalogue, execution)
         }
         .checked(catalogue)
     }

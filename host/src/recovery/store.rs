@@ -160,7 +160,8 @@ impl Store {
         if parts.iter().any(|part| Transaction::is_ahead(lock(part).catalogue(), resume)) {
             let fenced = env.at_once(parts, |part| {
                 let mut part = lock(part);
-                Transaction::fence(part.catalogue(), execution.clone()).map_or(Ok(()), |fence| part.commit(fence))
+                let fence = Transaction::fence(part.catalogue(), execution.clone());
+                part.commit(fence)
             });
             fenced.into_iter().collect::<Result<(), _>>()?;
         }

@@ -65,7 +65,7 @@ fn refusal(folder: &Path) -> String {
 fn what_all_workers_handed_in_is_there_after_the_next_start() {
     let folder = TempDir::new().unwrap();
     let running = Running::start(&folder.path().join("a/b"));
-    assert_eq!(running.store.first_epoch(), Epoch(1));
+    assert_eq!((running.store.first_epoch(), running.store.is_fresh()), (Epoch(1), true));
     let names: Vec<String> = (0..3000_u64).map(|n| n.to_string()).collect();
     std::thread::scope(|scope| {
         for worker in 0..3 {
@@ -93,7 +93,7 @@ fn what_all_workers_handed_in_is_there_after_the_next_start() {
     running.stop();
 
     let running = Running::start(&folder.path().join("a/b"));
-    assert_eq!(running.store.first_epoch(), Epoch(3));
+    assert_eq!((running.store.first_epoch(), running.store.is_fresh()), (Epoch(3), false));
     let mut keys = 0;
     let count = &mut |loaded: crate::data::key::Keys, values: arrow::array::BinaryArray| {
         keys += loaded.values().len();
