@@ -1,9 +1,9 @@
 //! Blocks: the states of some keys as bytes, the unit in which states are written, merged and read.
 //!
-//! A block is an Arrow IPC stream of one batch, `key: utf8, value: binary?`, which pyarrow or DuckDB read as it is; LZ4
-//! where that is worth it. A null value says that the key has no state any more. Rows are sorted by the keys' hashes,
-//! then the keys, and no key is there twice. A block lies within one *slice*: sixteen neighbouring key groups, of which
-//! there are 64. A part of the store owns whole slices, and slices are what is compacted.
+//! A block is an Arrow IPC stream of one batch, `key: utf8, value: binary?`, which pyarrow or DuckDB read as it is;
+//! Zstandard where that is worth it. A null value says that the key has no state any more. Rows are sorted by the keys'
+//! hashes, then the keys, and no key is there twice. A block lies within one *slice*: sixteen neighbouring key groups,
+//! of which there are 64. A part of the store owns whole slices, and slices are what is compacted.
 
 use crate::data::key::{self, KEY_GROUPS, Keys};
 use crate::dataflow::durable::Changes;
@@ -29,8 +29,10 @@ pub const FULL: usize = 256 << 10;
 const MOST_VALUE: usize = 16 << 20;
 /// The most bytes that a block decodes to: nearly full, and then the longest key and state.
 const MOST_DECODED: i64 = 40 << 20;
-/// Below this, what LZ4 saves is less than its frames.
-const WORTH_LZ4: usize = 1 << 10;
+/// Below this, what compression saves is less than its frames.
+const WORTH_COMPRESSION: usize = 1 << 10;
+/// The fastest: states are mostly numbers that do not get shorter, keys and offsets do.
+const LEVEL: i32 = 1;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let value = Field::new("value", DataType::Binary, true);
@@ -180,8 +182,10 @@ fn pick(keys: &StringArray, values: &BinaryArray, rows: &[(u64, u32)]) -> Result
 pub fn encode_sorted(keys: StringArray, values: BinaryArray, hashes: (u64, u64)) -> Result<Block, ArrowError> {
     let rows = keys.len() as u64;
     let raw = keys.value_data().len() + values.value_data().len();
-    let compression = (raw >= WORTH_LZ4).then_some(CompressionType::LZ4_FRAME);
-    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?.try_with_compression(compression)?;
+    let mut options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
+    if raw >= WORTH_COMPRESSION {
+        options = options.try_with_compression(Some(CompressionType::ZSTD))?.try_with_compression_level(Some(LEVEL))?;
+    }
     let batch = RecordBatch::try_new(SCHEMA.clone(), vec![Arc::new(keys), Arc::new(values)])?;
     let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(raw / 2 + 1024), &SCHEMA, options)?;
     writer.write(&batch)?;
@@ -289,7 +293,9 @@ fn check_sizes(batch: &ipc::RecordBatch<'_>, body: &[u8], rows: u64) -> Result<(
     if decoded > MOST_DECODED {
         return Err("it is too large".to_owned());
     }
-    if batch.compression().is_some_and(|compression| compression.codec() != CompressionType::LZ4_FRAME) {
+    // Blocks were LZ4 before; stores of then are read.
+    let is_known = |codec| codec == CompressionType::ZSTD || codec == CompressionType::LZ4_FRAME;
+    if batch.compression().is_some_and(|compression| !is_known(compression.codec())) {
         return Err("its compression is unknown".to_owned());
     }
     Ok(())
@@ -378,6 +384,21 @@ mod tests {
             bytes[at..at + 8].copy_from_slice(&lie.to_le_bytes());
             assert_eq!(decode(&bytes, block.groups, block.rows).unwrap_err(), "a length is too large");
         }
+    }
+
+    #[test]
+    fn blocks_that_are_lz4_are_read() {
+        let rows: Vec<_> = (0..4).map(|n| ("a".to_owned(), Some(vec![n; 9000]))).collect();
+        let block = encode(&changes(&rows), 0..SLICES).unwrap().remove(0);
+        let now = decode(&block.bytes, block.groups, block.rows).unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &SCHEMA, options).unwrap();
+        let (keys, values) = (Arc::new(now.keys.clone()), Arc::new(now.values.clone()));
+        writer.write(&RecordBatch::try_new(SCHEMA.clone(), vec![keys, values]).unwrap()).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        assert_ne!(bytes, block.bytes);
+        let before = decode(&bytes, block.groups, block.rows).unwrap();
+        assert_eq!((before.keys, before.values, before.hashes), (now.keys, now.values, now.hashes));
     }
 
     #[test]
