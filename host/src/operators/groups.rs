@@ -28,8 +28,8 @@ pub(super) struct Groups {
     free: Vec<u32>,
     /// Whether anybody wants to know what changes.
     is_tracking: bool,
-    /// The groups of which something changed, as their slots know, too; and the keys that were released.
-    listed: Vec<u32>,
+    /// A bit for each group of which something changed, and the keys that were released.
+    changed: Vec<u64>,
     gone: BTreeSet<Box<str>>,
 }
 
@@ -41,8 +41,6 @@ struct Slot {
     place: [u8; SHORT],
     len: u32,
     live: bool,
-    /// Whether the group is noted as one that changed. Here, since whoever notes it has just looked at the slot.
-    is_listed: bool,
 }
 
 impl Slot {
@@ -64,6 +62,15 @@ impl Slot {
             None => u128::from_be_bytes(self.place),
         }
     }
+}
+
+/// Bits of a word of [`Groups::changed`].
+const BITS: usize = u64::BITS as usize;
+
+/// The word that a group's bit is in, and the bit.
+#[inline]
+fn place_of_bit(group: u32) -> (usize, u64) {
+    (group as usize / BITS, 1 << (group as usize % BITS))
 }
 
 /// The place of a long key.
@@ -100,29 +107,26 @@ impl Groups {
     pub fn intern(&mut self, keys: &Keys, rows: Option<&[u32]>, groups: &mut Vec<u32>) {
         groups.clear();
         let (offsets, data, hashes) = (keys.values().value_offsets(), keys.values().value_data(), keys.hashes());
-        let is_tracking = self.is_tracking;
         let mut group = |row: usize| {
             let range = offsets[row] as usize..offsets[row + 1] as usize;
-            let key = &data[range];
-            let group = self.find_or_insert(hashes[row], key, || keys.values().value(row));
-            if is_tracking {
-                self.note(group);
-            }
-            group
+            self.find_or_insert(hashes[row], &data[range], || keys.values().value(row))
         };
         match rows {
             Some(rows) => groups.extend(rows.iter().map(|&row| group(row as usize))),
             None => groups.extend((0..keys.values().len()).map(group)),
         }
+        // Not on the way: the processor looks for the next keys while it waits for the memory of one, and for fewer of them
+        // the more there is to do with each.
+        self.touch(groups);
     }
 
     #[inline]
     fn note(&mut self, group: u32) {
-        let slot = &mut self.slots[group as usize];
-        if !slot.is_listed {
-            slot.is_listed = true;
-            self.listed.push(group);
+        let (word, bit) = place_of_bit(group);
+        if word >= self.changed.len() {
+            self.changed.resize(self.slots.len().div_ceil(BITS), 0);
         }
+        self.changed[word] |= bit;
     }
 
     #[inline]
@@ -146,10 +150,9 @@ impl Groups {
                     bytes.push_str(text());
                     place_of(start)
                 });
-                let slot = Slot { hash, place, len, live: true, is_listed: false };
+                let slot = Slot { hash, place, len, live: true };
                 match slots.get_mut(group as usize) {
-                    // The key that it was released from may have changed before.
-                    Some(free) => *free = Slot { is_listed: free.is_listed, ..slot },
+                    Some(free) => *free = slot,
                     None => slots.push(slot),
                 }
                 group
@@ -205,7 +208,7 @@ impl Groups {
         slots().for_each(|slot| data.extend_from_slice(slot.key(&self.bytes)));
         let offsets = OffsetBuffer::from_lengths(slots().map(|slot| slot.len as usize));
         let values = StringArray::try_new(offsets, Buffer::from_vec(data), None);
-        Keys::new(values.expect("keys are whole texts"))
+        Keys::with_hashes(values.expect("keys are whole texts"), slots().map(|slot| slot.hash).collect())
     }
 
     /// Describes a failure of a group in use, which is of no single row; `name` is that of the key.
@@ -260,15 +263,20 @@ impl Groups {
         self.touch(&all);
     }
 
-    /// Takes the groups that changed since the last call and are in use, each once, and the keys that were released since
-    /// then and are not in use.
+    /// Takes the groups that changed since the last call and are in use, each once and in ascending order, and the keys that
+    /// were released since then and are not in use.
     pub fn take_changes(&mut self) -> (Vec<u32>, Vec<Box<str>>) {
-        let mut groups = std::mem::take(&mut self.listed);
-        groups.retain(|&group| {
-            let slot = &mut self.slots[group as usize];
-            slot.is_listed = false;
-            slot.live
-        });
+        let mut groups = Vec::with_capacity(self.changed.iter().map(|word| word.count_ones() as usize).sum());
+        for (word, first) in self.changed.iter_mut().zip((0..).step_by(BITS)) {
+            let mut bits = std::mem::take(word);
+            while bits != 0 {
+                let group = first + bits.trailing_zeros();
+                if self.slots[group as usize].live {
+                    groups.push(group);
+                }
+                bits &= bits - 1;
+            }
+        }
         let mut gone: Vec<Box<str>> = std::mem::take(&mut self.gone).into_iter().collect();
         gone.retain(|key| self.find(key).is_none());
         (groups, gone)
@@ -309,7 +317,7 @@ impl Groups {
         }
         self.table.clear();
         self.slots.clear();
-        self.listed.clear();
+        self.changed.clear();
         self.bytes.clear();
         self.free.clear();
         self.garbage = 0;
@@ -374,6 +382,24 @@ mod tests {
         assert_eq!(groups.key(1), "d");
         groups.clear();
         assert_eq!(intern(&mut groups, &["b"]), [0]);
+    }
+
+    #[test]
+    fn changes_are_taken_once_and_in_order() {
+        let keys: Vec<String> = (0..200).map(|key| format!("key {key}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let mut groups = Groups::default();
+        groups.track();
+        intern(&mut groups, &keys);
+        groups.release(&[17]);
+        let (changed, gone) = groups.take_changes();
+        assert_eq!(changed, (0..200).filter(|&group| group != 17).collect::<Vec<_>>());
+        assert_eq!(gone, [Box::from("key 17")]);
+        groups.touch(&[150, 3, 150]);
+        assert_eq!(groups.take_changes().0, [3, 150]);
+        intern(&mut groups, &["key 63", "key 199", "key 64", "new"]);
+        assert_eq!(groups.take_changes().0, [17, 63, 64, 199], "the new key has the number that was released");
+        assert!(groups.take_changes().0.is_empty());
     }
 
     #[test]
