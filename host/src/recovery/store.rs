@@ -205,7 +205,7 @@ impl Store {
         }
         let is_changed = !resume.compared.retires.is_empty();
         let handed_in = AtomicU64::new(if is_changed { first.0 } else { resume.epoch.0 });
-        Ok(ClaimedStore { shelf, seals, orders, handed_in })
+        Ok(ClaimedStore { shelf, seals, orders: orders.into(), handed_in })
     }
 }
 
@@ -214,7 +214,7 @@ pub struct ClaimedStore {
     shelf: Shelf,
     seals: Arc<Seals>,
     /// One a part.
-    orders: Vec<Sender<Order>>,
+    orders: Arc<[Sender<Order>]>,
     /// The newest epoch for which something was handed in.
     handed_in: AtomicU64,
 }
@@ -296,7 +296,14 @@ impl Recovery for ClaimedStore {
 
     fn end(&self) {
         self.seal(Epoch(self.handed_in.load(Ordering::Acquire)));
-        (0..self.shelf.parts.len()).for_each(|part| self.order(part, Order::End));
+        // A part that is tidied up keeps the disk from those that still seal, for which sinks wait. The threads end when
+        // the store is dropped, so that nothing else may hold the lines to them.
+        let orders = Arc::downgrade(&self.orders);
+        self.seals.when_sealed(Box::new(move || {
+            for order in orders.upgrade().iter().flat_map(|orders| orders.iter()) {
+                order.send(Order::End).ok();
+            }
+        }));
     }
 
     fn durable(&self) -> &Arc<Durable> {

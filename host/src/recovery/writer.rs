@@ -31,7 +31,7 @@ pub enum Order {
     Position(PositionRow),
     /// Write everything up to this epoch that was ordered before.
     Seal(Epoch),
-    /// No more will be sealed.
+    /// No more will be sealed, and all parts have sealed the last epoch.
     End,
     /// A sink's manifests before this epoch's may be forgotten.
     Committed {
@@ -54,12 +54,14 @@ struct State {
     asked: Epoch,
     /// The newest epoch that is complete; after `asked` if nothing changed since.
     complete: Epoch,
+    /// What is to be done once all parts have sealed what they were asked to.
+    then: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Seals {
     /// All of `parts` parts are at an epoch.
     pub fn new(parts: usize, at: Epoch) -> Self {
-        let state = State { sealed: vec![at; parts], asked: at, complete: at };
+        let state = State { sealed: vec![at; parts], asked: at, complete: at, then: None };
         Seals { durable: Arc::new(Durable::new(at)), state: Mutex::new(state) }
     }
 
@@ -75,7 +77,14 @@ impl Seals {
             state.asked = epoch;
             ask();
         }
-        self.publish(&state);
+        self.publish(&mut state);
+    }
+
+    /// Has something done once all parts have sealed what they were asked to, which may be now.
+    pub fn when_sealed(&self, then: Box<dyn FnOnce() + Send>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.then = Some(then);
+        self.publish(&mut state);
     }
 
     /// Whether the epoch is complete, so that nothing more may be handed in for it.
@@ -86,12 +95,18 @@ impl Seals {
     fn sealed(&self, part: usize, epoch: Epoch) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.sealed[part] = epoch;
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
-    fn publish(&self, state: &State) {
+    fn publish(&self, state: &mut State) {
         let oldest = state.sealed.iter().min().copied().unwrap_or(state.complete);
-        self.durable.advance(if oldest >= state.asked { state.complete } else { oldest });
+        if oldest < state.asked {
+            return self.durable.advance(oldest);
+        }
+        self.durable.advance(state.complete);
+        if let Some(then) = state.then.take() {
+            then();
+        }
     }
 }
 
@@ -257,5 +272,29 @@ impl Writer {
         self.may_merge = false;
         part.rest(std::mem::take(&mut self.is_ending))?;
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn what_follows_the_last_seal_waits_for_all_parts() {
+        let seals = Seals::new(2, Epoch(3));
+        let is_done = Arc::new(AtomicBool::new(false));
+        let follow = || {
+            let is_done = is_done.clone();
+            seals.when_sealed(Box::new(move || is_done.store(true, Ordering::Relaxed)));
+        };
+        seals.complete(Epoch(4), Epoch(4), || {});
+        seals.sealed(1, Epoch(4));
+        follow();
+        assert_eq!((is_done.load(Ordering::Relaxed), seals.durable.newest()), (false, Epoch(3)));
+        seals.sealed(0, Epoch(4));
+        assert_eq!((is_done.swap(false, Ordering::Relaxed), seals.durable.newest()), (true, Epoch(4)));
+        follow();
+        assert!(is_done.load(Ordering::Relaxed), "at once if nothing is left to seal");
     }
 }
