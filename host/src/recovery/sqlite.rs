@@ -29,8 +29,11 @@ const VERSION: i64 = 1;
 const HASH: &str = "xxh3-64/v1";
 /// The largest value: what a corrupt length can make us allocate.
 const LARGEST: i32 = 64 << 20;
-/// Bytes written after which the log is put back into the file.
-const LOG: u64 = 8 << 20;
+/// Bytes written after which the log is put back into the file. What is left of it at the end of a flow keeps that up.
+const LOG: u64 = 256 << 10;
+
+/// The size to which the log's file is cut when it is put back: one large epoch must not take its room for ever.
+const MOST_LOG: i64 = 4 << 20;
 
 /// An open part. Nobody else can open the file meanwhile.
 pub struct SqlitePart {
@@ -155,9 +158,9 @@ impl SqlitePart {
         Ok(true)
     }
 
-    /// Puts the log back into the file.
+    /// Puts the log back into the file. It is written from its start then, where the disk has room for it.
     fn checkpoint(&mut self) -> rusqlite::Result<()> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
         self.logged = 0;
         Ok(())
     }
@@ -240,6 +243,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update_and_check(None, "journal_size_limit", MOST_LOG, |_| Ok(()))?;
     Ok(connection)
 }
 
