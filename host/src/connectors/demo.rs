@@ -155,7 +155,7 @@ impl SourceParts for DemoSource {
             Some(Err(_)) => return Err(LogicError::internal("the stored position is not that of a metric")),
         };
         let reader = MetricReader { metric: self.metric.clone(), clock: cx.env.clock.clone(), due, made };
-        Ok(PartReader { reader: Box::new(reader), decoder: None })
+        Ok(PartReader { reader: Box::new(reader), decoder: None, length: None })
     }
 }
 

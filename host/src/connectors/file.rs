@@ -161,16 +161,18 @@ pub(super) fn open(
 ) -> Result<PartReader, LogicError> {
     let failed = |error| LogicError::io(format!("cannot read {part}"), &error);
     let mut file = File::open(path).map_err(failed)?;
-    let is_file = file.metadata().map_err(failed)?.is_file();
+    let metadata = file.metadata().map_err(failed)?;
+    let is_file = metadata.is_file();
     // A pipe cannot be read again; what comes now is new.
     let place = match at.filter(|_| is_file) {
         Some(at) => Place::resume(&mut file, part, at)?,
         None => Place::default(),
     };
     let fill = if is_file { Fill::Block } else { Fill::Present };
+    let length = is_file.then(|| metadata.len().saturating_sub(place.offset));
     let decoder = format.decoder((place.offset > 0).then_some(path))?;
     let reader = BlockReader::new(file, part.to_string(), format.framer(), fill, block, place);
-    Ok(PartReader { reader: Box::new(reader), decoder: Some(decoder) })
+    Ok(PartReader { reader: Box::new(reader), decoder: Some(decoder), length })
 }
 
 struct FileSink {
@@ -244,7 +246,7 @@ mod tests {
 
     /// Reads a partition from a position to its end: the rows of each piece, and the position behind it.
     fn read(path: &Path, format: &SourceFormat, at: Option<&[u8]>) -> Vec<(usize, Vec<u8>)> {
-        let PartReader { mut reader, decoder } = open(path, &"x".into(), format, 16, at).unwrap();
+        let PartReader { mut reader, decoder, .. } = open(path, &"x".into(), format, 16, at).unwrap();
         let mut decoder = decoder.unwrap();
         let mut pieces = Vec::new();
         while let Read::Piece { data: Piece::Bytes(bytes), position } = reader.read().unwrap() {

@@ -103,7 +103,7 @@ impl SourceParts for PluginSource {
 
     fn open(&self, cx: &InstanceCx, part: &PartitionId, position: Option<&[u8]>) -> Result<PartReader, LogicError> {
         let source = self.opened.factory.build_part(cx, &part.0, position)?;
-        Ok(PartReader { reader: Box::new(PluginReader(source)), decoder: None })
+        Ok(PartReader { reader: Box::new(PluginReader(source)), decoder: None, length: None })
     }
 }
 

@@ -90,7 +90,7 @@ impl SourceParts for StdinSource {
         let framer = self.format.framer();
         let fill = if is_file() { Fill::Block } else { Fill::Present };
         let reader = BlockReader::new(std::io::stdin(), part.to_string(), framer, fill, BLOCK, Place::default());
-        Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
+        Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?), length: None })
     }
 }
 

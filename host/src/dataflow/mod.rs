@@ -22,6 +22,7 @@ pub mod epochs;
 pub mod error;
 pub mod exchange;
 pub mod failure;
+mod forecast;
 pub mod hand_in;
 pub mod idle;
 pub mod keyed;

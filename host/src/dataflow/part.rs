@@ -28,6 +28,8 @@ pub(super) struct Part {
     /// Whether the reader may wait for its input for ever.
     is_live: bool,
     decoder: Option<Box<dyn Decoder>>,
+    /// About how many bytes or rows are to come, if that is known.
+    left: Option<u64>,
     asks: Sender<Ask>,
     answers: Receiver<Result<Read, LogicError>>,
     /// The number of the next source row.
@@ -145,6 +147,7 @@ impl Part {
             name,
             is_live,
             decoder: part.decoder,
+            left: part.length,
             asks,
             answers,
             next_row,
@@ -179,6 +182,11 @@ impl Part {
                 self.asks.try_send(Ask::More).ok();
             }
         }
+    }
+
+    /// About how many bytes or rows are to come, if that is known.
+    pub fn left(&self) -> Option<u64> {
+        self.left
     }
 
     /// What the reader waits for by its own word.
@@ -239,6 +247,11 @@ impl Part {
     /// It cannot be decoded, or the step's policy is to stop at rows that cannot.
     pub fn decode(&mut self, data: Piece, meter: &StepMeter, out: &mut Emit<'_>) -> Result<(), LogicError> {
         let first_row = self.next_row;
+        let passed = match &data {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Rows(rows) => rows.num_rows(),
+        };
+        self.left = self.left.map(|left| left.saturating_sub(passed as u64));
         let (rows, lines, errors) = match (data, &mut self.decoder) {
             (Piece::Rows(rows), _) => {
                 self.next_row += rows.num_rows() as u64;

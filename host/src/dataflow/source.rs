@@ -11,6 +11,7 @@ use super::emit::{Emit, RowErrors};
 use super::env::Clock;
 use super::epochs::Epochs;
 use super::error::LogicError;
+use super::forecast::Forecast;
 use super::hand_in::HandIn;
 use super::idle::IdlePart;
 use super::packet::Packet;
@@ -54,6 +55,8 @@ pub struct PartReader {
     pub reader: Box<dyn Reader>,
     /// Stays on the worker. None if the reader hands out rows.
     pub decoder: Option<Box<dyn Decoder>>,
+    /// About how many bytes, or rows if it hands out rows, the reader will give; none if nobody knows.
+    pub length: Option<u64>,
 }
 
 /// Reads a partition, on a thread where it may block.
@@ -158,8 +161,10 @@ pub fn source<'s>(cx: &BuildCx<'s>, parts: &dyn SourceParts) -> Result<Vec<Strea
             positions.stop();
         }
         let ticks = Ticks::new(capabilities, clock.clone(), epochs.clone(), progress, positions);
+        let forecast = Forecast::new(epochs.clone());
         let mut reading = Reading {
             step,
+            forecast,
             has_read: false,
             parts: opened,
             partitions,
@@ -233,6 +238,7 @@ struct Reading {
     step: StepId,
     /// Whether anything was given.
     has_read: bool,
+    forecast: Forecast,
     parts: Vec<Part>,
     partitions: Arc<Partitions>,
     ticks: Ticks,
@@ -257,6 +263,7 @@ impl Reading {
             self.epochs.end_source(&self.step, epoch, !self.parts.is_empty());
         }
         self.parts.clear();
+        self.forecast.end();
         self.ticks.end();
     }
 
@@ -301,6 +308,10 @@ impl Reading {
             }
             true
         });
+        if handled > 0 {
+            let left = self.parts.iter().map(Part::left).sum();
+            self.forecast.update(left, self.clock.elapsed());
+        }
         // Each begins a turn in its turn, so that one with much to give does not keep the others from giving anything. A
         // script counts on their places.
         if matches!(pace, Pace::Machine { .. }) && self.parts.len() > 1 {

@@ -162,7 +162,7 @@ where
 
     fn open(&self, _: &InstanceCx, part: &PartitionId, _: Option<&[u8]>) -> Result<PartReader, LogicError> {
         let reader = Scripted { part: part.clone(), read: self.read.clone(), turn: 0 };
-        Ok(PartReader { reader: Box::new(reader), decoder: None })
+        Ok(PartReader { reader: Box::new(reader), decoder: None, length: None })
     }
 }
 

@@ -272,7 +272,7 @@ impl SourceParts for Pieces {
     fn open(&self, _cx: &InstanceCx, part: &PartitionId, _position: Option<&[u8]>) -> Result<PartReader, LogicError> {
         let at: usize = part.0.parse().unwrap();
         let reader = Box::new(Once(self.partitions[at].clone().into()));
-        Ok(PartReader { reader, decoder: None })
+        Ok(PartReader { reader, decoder: None, length: None })
     }
 }
 

@@ -167,6 +167,7 @@ impl SourceParts for ParquetSource {
         let read = builder.schema().project(&in_file)?;
         self.expect_types(&normalised_schema(&read), part)?;
         let groups: Vec<u64> = builder.metadata().row_groups().iter().map(|group| group.num_rows() as u64).collect();
+        let length = groups.iter().skip(group).sum::<u64>().saturating_sub(row);
         let mask = ProjectionMask::roots(builder.parquet_schema(), in_file);
         let reader = builder
             .with_projection(mask)
@@ -191,7 +192,7 @@ impl SourceParts for ParquetSource {
             row,
             identity,
         };
-        Ok(PartReader { reader: Box::new(reader), decoder: None })
+        Ok(PartReader { reader: Box::new(reader), decoder: None, length: Some(length) })
     }
 }
 

@@ -78,7 +78,7 @@ impl SourceParts for Script {
             is_drained: cx.env.script.is_none(),
             hit: self.hit.clone(),
         };
-        Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?) })
+        Ok(PartReader { reader: Box::new(reader), decoder: Some(self.format.decoder(None)?), length: None })
     }
 }
 
