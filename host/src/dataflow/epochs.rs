@@ -2,6 +2,7 @@
 
 use super::durable::Durable;
 use super::env::Env;
+use super::last_epoch::{LastEpoch, before_the_last};
 use crate::data::ids::StepId;
 use crate::data::time::{Epoch, Tick};
 use std::collections::BTreeMap;
@@ -13,12 +14,6 @@ use timely::scheduling::SyncActivator;
 /// Epochs that may be under way and not durable yet. So states are written while rows go on, and a disk that does not keep
 /// up makes epochs longer.
 const MOST_EPOCHS: u64 = 4;
-
-/// How long the last epoch should be, and the largest part of the interval. What sinks staged in it is shown to readers
-/// after all input is read, and the flow waits for that: so little of it. But time enough that the epoch before is durable
-/// and shown by then.
-const LAST: Duration = Duration::from_millis(400);
-const LAST_PART: u64 = 2;
 
 /// The first epoch of an execution that goes on from another is shorter than the others by this factor.
 const FIRST_EPOCH: u32 = 8;
@@ -37,8 +32,9 @@ pub struct Epochs {
     ends: Mutex<BTreeMap<StepId, SourceEnd>>,
     /// How far epochs may go, with recovery.
     durable: Option<Arc<Durable>>,
-    /// When each source operator expects to be at its end, in nanoseconds as [`Epochs::ends_at`]; none if it cannot tell.
-    forecasts: Mutex<Vec<Option<u64>>>,
+    /// When each source operator expects to be at its end; none if it cannot tell.
+    forecasts: Mutex<Vec<Option<Duration>>>,
+    last_epoch: Mutex<LastEpoch>,
     /// Sources may be asleep when they are asked to end, or when others go on to the next tick.
     sources: Mutex<Vec<SyncActivator>>,
 }
@@ -68,6 +64,7 @@ impl Epochs {
             ends: Mutex::default(),
             durable: None,
             forecasts: Mutex::default(),
+            last_epoch: Mutex::new(LastEpoch::new(first)),
             sources: Mutex::default(),
         }
     }
@@ -122,13 +119,14 @@ impl Epochs {
 
     /// The epoch now; whoever asks first after its end begins the next one.
     pub fn current(&self) -> Epoch {
-        let now = nanos(self.env.clock.elapsed());
+        let now = self.env.clock.elapsed();
         let ends_at = self.ends_at.load(Ordering::Acquire);
-        if now >= self.due(ends_at) && self.may_end() {
-            let next = now.saturating_add(nanos(self.interval));
+        if now >= self.due(ends_at, now) && self.may_end() {
+            let next = nanos(now.saturating_add(self.interval));
             // Of several who see the end, one moves on.
             if self.ends_at.compare_exchange(ends_at, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                self.epoch.fetch_add(1, Ordering::AcqRel);
+                let ended = self.epoch.fetch_add(1, Ordering::AcqRel);
+                self.last_epoch().note_end(Epoch(ended), now);
             }
         }
         Epoch(self.epoch.load(Ordering::Acquire))
@@ -143,20 +141,33 @@ impl Epochs {
 
     /// A source operator expects its end at a time, or cannot tell.
     pub(super) fn set_forecast(&self, source: usize, end: Option<Duration>) {
-        self.forecasts()[source] = end.map(nanos);
+        self.forecasts()[source] = end;
     }
 
-    fn forecasts(&self) -> MutexGuard<'_, Vec<Option<u64>>> {
+    fn forecasts(&self) -> MutexGuard<'_, Vec<Option<Duration>>> {
         self.forecasts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A partition of a sink has shown what it had of an epoch.
+    pub(super) fn note_shown(&self, epoch: Epoch) {
+        self.last_epoch().note_shown(epoch, self.env.clock.elapsed());
+    }
+
+    fn last_epoch(&self) -> MutexGuard<'_, LastEpoch> {
+        self.last_epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// When the epoch ends, which would end at a time if all input went on for ever.
-    fn due(&self, ends_at: u64) -> u64 {
+    fn due(&self, ends_at: u64, now: Duration) -> Duration {
+        let ends_at = Duration::from_nanos(ends_at);
         if self.durable.is_none() {
             return ends_at;
         }
-        let end = self.forecasts().iter().copied().max_by_key(|end| end.unwrap_or(u64::MAX)).flatten();
-        end.map_or(ends_at, |end| before_the_last(ends_at, nanos(self.interval), end))
+        let end = self.forecasts().iter().copied().max_by_key(|end| end.unwrap_or(Duration::MAX)).flatten();
+        end.map_or(ends_at, |end| {
+            let last = self.last_epoch().length(self.interval, now);
+            before_the_last(ends_at.saturating_sub(self.interval), ends_at, end, last)
+        })
     }
 
     /// Whether another epoch may begin: not while too many are not durable. The disk then makes epochs longer, and rows go
@@ -168,8 +179,8 @@ impl Epochs {
 
     /// How long the epoch still lasts. None: until others are durable, of which sources are told.
     pub fn remaining(&self) -> Option<Duration> {
-        let ends_at = Duration::from_nanos(self.due(self.ends_at.load(Ordering::Acquire)));
-        let remaining = ends_at.saturating_sub(self.env.clock.elapsed());
+        let now = self.env.clock.elapsed();
+        let remaining = self.due(self.ends_at.load(Ordering::Acquire), now).saturating_sub(now);
         (!remaining.is_zero() || self.may_end()).then_some(remaining)
     }
 
@@ -210,15 +221,6 @@ impl Epochs {
     }
 }
 
-/// When an epoch ends that would end at a time, if the input does at `end`: if it is the last but one, so that the last has
-/// its length.
-fn before_the_last(ends_at: u64, interval: u64, end: u64) -> u64 {
-    let last = (interval / LAST_PART).min(nanos(LAST));
-    let best = end.saturating_sub(last);
-    let began = ends_at.saturating_sub(interval);
-    if best >= began.saturating_add(last) { ends_at.min(best) } else { ends_at }
-}
-
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -236,18 +238,6 @@ mod tests {
         let durable = Arc::new(Durable::new(Epoch(0)));
         let epochs = Epochs::new(env, Epoch::FIRST, Duration::from_micros(8)).with_recovery(durable, true);
         assert_eq!(epochs.remaining(), Some(Duration::from_micros(8)));
-    }
-
-    #[test]
-    fn the_last_epoch_is_short() {
-        // Of an epoch from 100 to 200, the last one being 50 long.
-        for (end, due) in
-            [(1000, 200), (251, 200), (250, 200), (249, 199), (210, 160), (200, 150), (199, 200), (100, 200), (0, 200)]
-        {
-            assert_eq!(before_the_last(200, 100, end), due, "{end}");
-        }
-        let second = 1_000_000_000;
-        assert_eq!(before_the_last(9 * second, 9 * second, 8 * second), 7_600_000_000, "and never longer than it must");
     }
 
     #[test]

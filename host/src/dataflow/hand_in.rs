@@ -5,6 +5,7 @@
 
 use super::build::{BuildCx, Stream};
 use super::durable::{Changes, Recovery};
+use super::epochs::Epochs;
 use super::error::LogicError;
 use super::failure::FailureSlot;
 use super::packet::Packet;
@@ -39,6 +40,7 @@ pub struct HandIns<'s>(Rc<RefCell<Vec<Stream<'s>>>>);
 /// A driver's line, with recovery.
 pub struct HandIn {
     recovery: Arc<dyn Recovery>,
+    epochs: Arc<Epochs>,
     step: StepId,
     /// Never sent on; it goes with the operator.
     _output: Output<u64, Packet>,
@@ -52,7 +54,8 @@ impl HandIn {
         let recovery = cx.execution.recovery.clone()?;
         let (output, stream) = builder.new_output::<Packet>();
         cx.hand_ins.0.borrow_mut().push(stream);
-        Some(HandIn { recovery, step: cx.step.clone(), _output: output, capability: None })
+        let epochs = cx.execution.epochs.clone();
+        Some(HandIn { recovery, epochs, step: cx.step.clone(), _output: output, capability: None })
     }
 
     /// Takes the operator's last capability, which is the line's.
@@ -102,6 +105,7 @@ impl HandIn {
     /// Says that a partition has shown what it staged for an epoch.
     pub fn committed(&self, part: &PartitionId, epoch: Epoch) {
         self.recovery.committed(&self.step, part, epoch);
+        self.epochs.note_shown(epoch);
     }
 
     /// Everything before this time has been handed in.

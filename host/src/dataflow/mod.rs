@@ -26,6 +26,7 @@ mod forecast;
 pub mod hand_in;
 pub mod idle;
 pub mod keyed;
+mod last_epoch;
 pub mod migration;
 pub mod packet;
 mod part;
