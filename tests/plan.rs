@@ -45,7 +45,7 @@ fn make(folder: &Path) {
     let store = open(folder).claim(1, &env::real::env(), &failure, &writers).unwrap();
     let keys = arrow::array::StringArray::from(vec!["a", "b", "c"]);
     let values = arrow::array::BinaryArray::from_iter_values([b"1", b"2", b"3"]);
-    let changes = Changes { keys: wxhost::data::key::Keys::new(keys), values };
+    let changes = Changes::of_some(wxhost::data::key::Keys::new(keys), values);
     store.state(&"sum".into(), store.first_epoch(), &changes).unwrap();
     store.source(&"in".into(), &"stdin".into(), store.first_epoch(), vec![1, 2]).unwrap();
     store.end();

@@ -34,7 +34,7 @@ fn changes(keys: impl Iterator<Item = u64>, size: usize) -> Changes {
             Some(value.clone())
         })
         .collect();
-    Changes { keys: Keys::new(names), values }
+    Changes::of_some(Keys::new(names), values)
 }
 
 fn claim(folder: &Path, writers: &Writers) -> ClaimedStore {
@@ -63,7 +63,7 @@ fn epochs(c: &mut Criterion) {
     for size in [32, 100] {
         // Keys are hashed anew each time, as those of a batch are.
         let all = changes((0..CHANGED).map(|n| n * 7919 % KEYS), size);
-        let fresh = || Changes { keys: Keys::new(all.keys.values().clone()), values: all.values.clone() };
+        let fresh = || Changes::of_some(Keys::new(all.keys.values().clone()), all.values.clone());
         group.bench_function(format!("encode {size} bytes"), |b| {
             b.iter_batched(
                 fresh,

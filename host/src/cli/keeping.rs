@@ -24,7 +24,7 @@ pub struct KeepingArgs {
     pub recovery_parts: Option<u64>,
 
     /// For how long epochs before the newest one can still be gone back to, such as "1h": so far may the times be apart
-    /// at which the files of a backup were copied [default: 4 epochs, which is the least]
+    /// at which the files of a backup were copied [default: one epoch, which is the least]
     #[arg(long, value_name = "DURATION", env = "WXHOST_BACKUP_INTERVAL", hide_env_values = true, value_parser = duration)]
     pub backup_interval: Option<DurationText>,
 

@@ -7,7 +7,7 @@
 
 use super::error::LogicError;
 use crate::data::ids::{PartitionId, StepId};
-use crate::data::key::Keys;
+use crate::data::key::{KEY_GROUPS, Keys};
 use crate::data::time::Epoch;
 use arrow::array::BinaryArray;
 use std::ops::Range;
@@ -21,6 +21,21 @@ pub struct Changes {
     pub keys: Keys,
     /// One a key. Null: the key has no state any more.
     pub values: BinaryArray,
+    /// Key groups of which these are the states of *all* keys that have one, not only of those that changed. A store need
+    /// then not look behind them. Keys that lost theirs are there all the same.
+    pub whole: Range<u64>,
+}
+
+impl Changes {
+    /// Of keys that changed; there may be others.
+    pub fn of_some(keys: Keys, values: BinaryArray) -> Changes {
+        Changes { keys, values, whole: 0..0 }
+    }
+
+    /// Of all keys that have a state, and of those that lost theirs.
+    pub fn of_all(keys: Keys, values: BinaryArray) -> Changes {
+        Changes { keys, values, whole: 0..KEY_GROUPS }
+    }
 }
 
 /// How far a source's partition was at the end of an epoch.

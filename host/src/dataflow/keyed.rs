@@ -18,6 +18,7 @@ use crate::telemetry::meter::StepMeter;
 use arrow::array::BinaryArray;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::channels::pushers::Output;
@@ -135,7 +136,8 @@ pub trait Keyed: 'static {
     }
 
     /// The states of the keys that changed since the last call, as they are now; null for keys that have none any more.
-    /// Called at the end of each epoch, after `on_epoch`, if something is kept.
+    /// Called at the end of each epoch, after `on_epoch`, if something is kept. They may also be those of all keys that the
+    /// logic has ([`Changes::of_all`]), if it keeps [`Kept::Keys`].
     ///
     /// # Errors
     /// As for `on_batch`.
@@ -201,6 +203,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
         reporter.fail(error);
         None
     });
+    let (kept, owned) = kept.unzip();
     let is_told_end = is_told_end(cx, kept.as_ref()).unwrap_or_else(|error| {
         reporter.fail(error);
         false
@@ -216,6 +219,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
             pending: BTreeMap::new(),
             line,
             kept,
+            owned: owned.unwrap_or_default(),
             is_told_end,
             has_rows: false,
             epochs,
@@ -252,20 +256,25 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
     streams
 }
 
+/// What two ranges have in common.
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> Range<u64> {
+    one.start.max(other.start)..one.end.min(other.end)
+}
+
 /// The earliest time that may still come; none at the end of input.
 fn earliest(frontiers: &[MutableAntichain<u64>]) -> Option<u64> {
     frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min()
 }
 
-/// Has logic keep its states, and gives it those that it kept before. Returns the name that they have in the store, if
-/// anything is kept.
-fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, LogicError> {
+/// Has logic keep its states, and gives it those that it kept before. Returns the name that they have in the store and the
+/// key groups that nobody else has states of, if anything is kept.
+fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<(StepId, Range<u64>)>, LogicError> {
     let Some(recovery) = &cx.execution.recovery else { return Ok(None) };
-    let kept = logic.keep();
-    let (name, groups) = match kept {
+    let owned = key::groups_of(cx.worker().0, cx.workers());
+    let (name, groups, owned) = match logic.keep() {
         Kept::Nothing => return Ok(None),
-        Kept::Keys => (cx.step.clone(), key::groups_of(cx.worker().0, cx.workers())),
-        Kept::Names => (names_of(&cx.step), 0..key::KEY_GROUPS),
+        Kept::Keys => (cx.step.clone(), owned.clone(), owned),
+        Kept::Names => (names_of(&cx.step), 0..key::KEY_GROUPS, 0..0),
     };
     let now = cx.execution.env.clock.now();
     let form = recovery.rewrites(&name);
@@ -279,7 +288,7 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
     };
     if recovery.migrates(&name).is_none() && form.is_none() {
         load()?;
-        return Ok(Some(name));
+        return Ok(Some((name, owned)));
     }
     match &cx.migration {
         Some(migration) => migration.during(load)?,
@@ -288,7 +297,7 @@ fn keep(cx: &BuildCx<'_>, logic: &mut impl Keyed) -> Result<Option<StepId>, Logi
     if is_restored {
         logic.touch_all()?;
     }
-    Ok(Some(name))
+    Ok(Some((name, owned)))
 }
 
 /// Whether a step that keeps something was told of the end of its input in an execution before, and its sources have given
@@ -316,6 +325,8 @@ struct Machine<L> {
     line: Option<HandIn>,
     /// The name in the store of what is kept.
     kept: Option<StepId>,
+    /// The key groups that no other worker has states of.
+    owned: Range<u64>,
     /// Whether the logic was told of the end of its input in an execution before, and whether rows came since.
     is_told_end: bool,
     has_rows: bool,
@@ -352,7 +363,10 @@ impl<L: Keyed> Machine<L> {
         let (Some(line), Some(name)) = (&self.line, &self.kept) else { return Ok(()) };
         match self.logic.snapshot(now)? {
             // What was done before the first epoch counts to it.
-            Some(changes) => line.state(name, epoch.max(line.recovery().first_epoch()), &changes),
+            Some(mut changes) => {
+                changes.whole = overlap(&changes.whole, &self.owned);
+                line.state(name, epoch.max(line.recovery().first_epoch()), &changes)
+            }
             None => Ok(()),
         }
     }

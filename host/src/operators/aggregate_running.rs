@@ -225,7 +225,7 @@ mod tests {
             let mut old = running(&aggregates, before);
             old.keep();
             emitted(|out| old.on_batch(0, keyed("k: string", &["a"]), Instant(0), out));
-            let Changes { keys, values } = old.snapshot(Instant(0)).unwrap().unwrap();
+            let Changes { keys, values, .. } = old.snapshot(Instant(0)).unwrap().unwrap();
             let mut new = running(&aggregates, after);
             new.restore(&keys, &values, Instant(100)).unwrap();
             assert_eq!(new.wake_at(), wanted.map(Instant));

@@ -258,9 +258,7 @@ impl Groups {
 
     /// Notes that something of all groups changed, if changes are noted.
     pub fn touch_all(&mut self) {
-        let all: Vec<u32> =
-            (0..).take(self.slots.len()).filter(|&group: &u32| self.slots[group as usize].live).collect();
-        self.touch(&all);
+        self.touch(&self.besides(&[]));
     }
 
     /// Takes the groups that changed since the last call and are in use, each once and in ascending order, and the keys that
@@ -280,6 +278,13 @@ impl Groups {
         let mut gone: Vec<Box<str>> = std::mem::take(&mut self.gone).into_iter().collect();
         gone.retain(|key| self.find(key).is_none());
         (groups, gone)
+    }
+
+    /// The groups in use besides some, which are in ascending order, as these are.
+    pub fn besides(&self, some: &[u32]) -> Vec<u32> {
+        let mut some = some.iter().copied().peekable();
+        let groups = (0..).take(self.slots.len());
+        groups.filter(|&group| some.next_if_eq(&group).is_none() && self.slots[group as usize].live).collect()
     }
 
     fn note_gone(&mut self, groups: &[u32]) {
@@ -311,9 +316,7 @@ impl Groups {
     /// Ends all groups.
     pub fn clear(&mut self) {
         if self.is_tracking {
-            let all: Vec<u32> =
-                (0..).take(self.slots.len()).filter(|&group: &u32| self.slots[group as usize].live).collect();
-            self.note_gone(&all);
+            self.note_gone(&self.besides(&[]));
         }
         self.table.clear();
         self.slots.clear();
@@ -400,6 +403,8 @@ mod tests {
         intern(&mut groups, &["key 63", "key 199", "key 64", "new"]);
         assert_eq!(groups.take_changes().0, [17, 63, 64, 199], "the new key has the number that was released");
         assert!(groups.take_changes().0.is_empty());
+        groups.release(&[0, 5]);
+        assert_eq!(groups.besides(&[1, 2, 4]), (3..200).filter(|&group| group > 5 || group == 3).collect::<Vec<_>>());
     }
 
     #[test]

@@ -16,30 +16,71 @@ use arrow::compute::{cast, concat};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, RowParser, SortField};
 
+/// The most bytes of all states of a step, if those that did not change are to come along.
+const MOST_WHOLE: usize = 256 << 20;
+/// Of so many keys the states fit an array, however large they are.
+const FEW: usize = 64;
+
 /// What became of the keys of a step since the last call: `states` encodes those of some groups, one value each. None if
-/// nothing changed.
+/// nothing changed. If most changed, the others come along: a store keeps one layer of all keys more easily than several
+/// of most of them.
 ///
 /// # Errors
 /// Those of `states`.
 pub(super) fn changes(
     groups: &mut Groups,
-    states: impl FnOnce(&Groups, &[u32]) -> Result<BinaryArray, LogicError>,
+    mut states: impl FnMut(&Groups, &[u32]) -> Result<BinaryArray, LogicError>,
 ) -> Result<Option<Changes>, LogicError> {
-    let (live, gone) = groups.take_changes();
+    let (mut live, gone) = groups.take_changes();
     if live.is_empty() && gone.is_empty() {
         return Ok(None);
     }
-    let values = states(groups, &live)?;
+    let mut values = states(groups, &live)?;
+    let mut of = Changes::of_some as fn(_, _) -> _;
+    if 2 * live.len() >= groups.len()
+        && let Some((others, all)) = with_others(groups, &live, &values, states)?
+    {
+        live.extend(others);
+        (values, of) = (all, Changes::of_all);
+    }
     let keys = groups.keys(&live);
     if gone.is_empty() {
-        return Ok(Some(Changes { keys, values }));
+        return Ok(Some(of(keys, values)));
     }
     let all = keys.values().iter().flatten().chain(gone.iter().map(AsRef::as_ref));
     let keys = Keys::new(StringArray::from_iter_values(all));
     let mut builder = BinaryBuilder::with_capacity(keys.values().len(), values.value_data().len());
     values.iter().for_each(|value| builder.append_option(value));
     gone.iter().for_each(|_| builder.append_null());
-    Ok(Some(Changes { keys, values: builder.finish() }))
+    Ok(Some(of(keys, builder.finish())))
+}
+
+/// Has the states of all groups encoded that are not among the live ones, whose states are known. Returns these groups and
+/// all states, unless they are too large.
+fn with_others(
+    groups: &Groups,
+    live: &[u32],
+    values: &BinaryArray,
+    mut states: impl FnMut(&Groups, &[u32]) -> Result<BinaryArray, LogicError>,
+) -> Result<Option<(Vec<u32>, BinaryArray)>, LogicError> {
+    let others = if live.len() < groups.len() { groups.besides(live) } else { Vec::new() };
+    let (mut pieces, mut bytes) = (vec![values.clone()], values.value_data().len());
+    for chunk in others.chunks(FEW) {
+        if bytes > MOST_WHOLE {
+            break;
+        }
+        let piece = states(groups, chunk)?;
+        bytes += piece.value_data().len();
+        pieces.push(piece);
+    }
+    if bytes > MOST_WHOLE {
+        return Ok(None);
+    }
+    let all = match &*pieces {
+        [all] => all.clone(),
+        _ => concat(&pieces.iter().map(|piece| piece as &dyn Array).collect::<Vec<_>>())?.as_binary().clone(),
+    };
+    Ok(Some((others, all)))
 }
 
 /// Has the states of groups encoded, of not too many at once.

@@ -16,6 +16,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow::ipc::{self, CompressionType, MetadataVersion, root_as_message};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -46,6 +47,9 @@ pub struct Block {
     pub groups: (u64, u64),
     pub rows: u64,
     pub bytes: Vec<u8>,
+    /// Whether the blocks of its slice that were encoded with it have all states of the slice. None of their values is null
+    /// then.
+    pub is_whole: bool,
 }
 
 /// A block's rows.
@@ -89,23 +93,45 @@ pub fn check(changes: &Changes) -> Result<(), LogicError> {
 /// # Errors
 /// None is known.
 pub fn encode(changes: &Changes, slices: Range<u64>) -> Result<Vec<Block>, ArrowError> {
-    let (keys, values) = (changes.keys.values(), &changes.values);
-    let (key_ends, value_ends) = (keys.value_offsets(), values.value_offsets());
-    let order = sorted(&changes.keys, slices);
+    let values = &changes.values;
+    let slice_of = |hash: u64| slice_of(key::group_of(hash));
     let mut blocks = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (at, &(hash, row)) in order.iter().enumerate() {
-        let is_cut = at > start && slice_of(key::group_of(hash)) != slice_of(key::group_of(order[start].0));
-        if is_cut || bytes >= FULL {
-            blocks.push(pick(keys, values, &order[start..at])?);
-            (start, bytes) = (at, 0);
-        }
-        bytes += length(key_ends, row as usize) + length(value_ends, row as usize);
-    }
-    if start < order.len() {
-        blocks.push(pick(keys, values, &order[start..])?);
+    for rows in sorted(&changes.keys, slices).chunk_by(|a, b| slice_of(a.0) == slice_of(b.0)) {
+        let is_valid = |row: &(u64, u32)| values.is_valid(row.1 as usize);
+        // A slice of which nothing is left would have no base to say so.
+        let is_whole = is_covered(slice_of(rows[0].0), &changes.whole) && rows.iter().any(is_valid);
+        let rows = match is_whole && values.null_count() > 0 {
+            true => Cow::from_iter(rows.iter().copied().filter(is_valid)),
+            false => Cow::Borrowed(rows),
+        };
+        encode_slice(&changes.keys, values, &rows, is_whole, &mut blocks)?;
     }
     Ok(blocks)
+}
+
+/// Whether a slice lies in some key groups wholly.
+fn is_covered(slice: u64, groups: &Range<u64>) -> bool {
+    groups.start <= slice * GROUPS && (slice + 1) * GROUPS <= groups.end
+}
+
+fn encode_slice(
+    keys: &Keys,
+    values: &BinaryArray,
+    rows: &[(u64, u32)],
+    is_whole: bool,
+    blocks: &mut Vec<Block>,
+) -> Result<(), ArrowError> {
+    let keys = keys.values();
+    let (key_ends, value_ends) = (keys.value_offsets(), values.value_offsets());
+    let (mut start, mut bytes) = (0, 0);
+    for (at, &(_, row)) in rows.iter().enumerate() {
+        bytes += length(key_ends, row as usize) + length(value_ends, row as usize);
+        if bytes >= FULL || at + 1 == rows.len() {
+            blocks.push(Block { is_whole, ..pick(keys, values, &rows[start..=at])? });
+            (start, bytes) = (at + 1, 0);
+        }
+    }
+    Ok(())
 }
 
 fn length(ends: &[i32], row: usize) -> usize {
@@ -189,7 +215,8 @@ pub fn encode_sorted(keys: StringArray, values: BinaryArray, hashes: (u64, u64))
     let batch = RecordBatch::try_new(SCHEMA.clone(), vec![Arc::new(keys), Arc::new(values)])?;
     let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(raw / 2 + 1024), &SCHEMA, options)?;
     writer.write(&batch)?;
-    Ok(Block { groups: (key::group_of(hashes.0), key::group_of(hashes.1)), rows, bytes: writer.into_inner()? })
+    let groups = (key::group_of(hashes.0), key::group_of(hashes.1));
+    Ok(Block { groups, rows, bytes: writer.into_inner()?, is_whole: false })
 }
 
 /// Decodes a block that should have `rows` rows in `groups`. Whatever the bytes are, it takes no more memory than a
@@ -310,7 +337,7 @@ mod tests {
     fn changes(rows: &[(String, Option<Vec<u8>>)]) -> Changes {
         let keys: StringArray = rows.iter().map(|(key, _)| Some(key.as_str())).collect();
         let values: BinaryArray = rows.iter().map(|(_, value)| value.as_deref()).collect();
-        Changes { keys: Keys::new(keys), values }
+        Changes::of_some(Keys::new(keys), values)
     }
 
     fn decoded(blocks: &[Block]) -> Vec<(String, Option<Vec<u8>>)> {
@@ -399,6 +426,24 @@ mod tests {
         assert_ne!(bytes, block.bytes);
         let before = decode(&bytes, block.groups, block.rows).unwrap();
         assert_eq!((before.keys, before.values, before.hashes), (now.keys, now.values, now.hashes));
+    }
+
+    #[test]
+    fn a_slice_that_is_there_wholly_says_so() {
+        let names: Vec<String> = (0..2000).map(|n| format!("key {n}")).collect();
+        let slice = |name: &str| slice_of(key::group_of(key::hash(name)));
+        // Of slice 1 nothing is left, of slice 2 every other key.
+        let is_kept = |n: usize, name: &str| slice(name) != 1 && (slice(name) != 2 || n.is_multiple_of(2));
+        let rows = names.iter().enumerate().map(|(n, name)| (name.clone(), is_kept(n, name).then(|| vec![1])));
+        let rows: Vec<_> = rows.collect();
+        // One group of slice 5 is missing.
+        let whole = Changes { whole: 0..6 * GROUPS - 1, ..changes(&rows) };
+        for block in encode(&whole, 0..SLICES).unwrap() {
+            let slice = slice_of(block.groups.0);
+            assert_eq!(block.is_whole, slice < 5 && slice != 1, "slice {slice}");
+            let values = decode(&block.bytes, block.groups, block.rows).unwrap().values;
+            assert_eq!(values.null_count() > 0, slice == 1, "slice {slice}");
+        }
     }
 
     #[test]

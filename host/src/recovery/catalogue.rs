@@ -66,7 +66,7 @@ pub struct Sealed {
 /// Which table a block is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
-    /// Merged from everything up to its epoch.
+    /// All states of its slice at its epoch: older rows of the slice are not looked at.
     Base,
     /// What changed up to its epoch, since the layer below.
     Delta,
@@ -205,13 +205,31 @@ impl Catalogue {
             + 1
     }
 
-    /// The blocks of a step in a slice up to an epoch, the oldest first.
-    pub fn blocks_of(&self, step: StepNumber, slice: u64, up_to: Epoch) -> Vec<BlockRow> {
-        let is_asked =
-            |block: &&BlockRow| block.step == step && slice_of(block.groups.0) == slice && block.epoch <= up_to;
+    /// The blocks that the states of a step in a slice are in at an epoch, the oldest first: those of the newest base, and
+    /// the deltas since.
+    pub fn blocks_of(&self, step: StepNumber, slice: u64, at: Epoch) -> Vec<BlockRow> {
+        let is_asked = |block: &&BlockRow| block.step == step && slice_of(block.groups.0) == slice && block.epoch <= at;
         let mut blocks: Vec<_> = self.blocks.iter().filter(is_asked).cloned().collect();
+        let bases = blocks.iter().filter(|block| block.layer == Layer::Base);
+        if let Some(newest) = bases.map(|base| base.epoch).max() {
+            // A delta of the base's own epoch was handed in after it.
+            blocks.retain(|block| block.epoch >= newest);
+        }
         blocks.sort_by_key(|block| (block.layer, block.epoch, block.id));
         blocks
+    }
+
+    /// The blocks that no epoch from `floor` on needs, since there is a newer base of their slice.
+    pub fn replaced(&self, floor: Epoch) -> impl Iterator<Item = &BlockRow> {
+        let mut newest = BTreeMap::new();
+        for base in self.blocks.iter().filter(|block| block.layer == Layer::Base && block.epoch <= floor) {
+            let epoch = newest.entry((base.step, slice_of(base.groups.0))).or_insert(base.epoch);
+            *epoch = base.epoch.max(*epoch);
+        }
+        let is_older = move |block: &&BlockRow| {
+            newest.get(&(block.step, slice_of(block.groups.0))).is_some_and(|&newest| block.epoch < newest)
+        };
+        self.blocks.iter().filter(is_older)
     }
 
     /// The link of the chain for an epoch whose rows these are.

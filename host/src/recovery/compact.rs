@@ -3,7 +3,8 @@
 //! Epochs up to the *floor* will not be resumed from any more, so their layers may be merged. Merging everything into
 //! the base whenever the deltas have outgrown it costs each byte two or three writes, however large the state is. In
 //! between, deltas are merged with each other so that a load has few layers to look at; only ones of like size, or a
-//! large state that changes a little would be rewritten again and again.
+//! large state that changes a little would be rewritten again and again. Where most keys change in an epoch, all are
+//! handed in, as a new base, and there is nothing to merge.
 
 use super::block::{self, Block, slice_of};
 use super::catalogue::{BlockRow, Catalogue, Layer, StepNumber};
@@ -14,8 +15,8 @@ use crate::data::key::KEY_GROUPS;
 use crate::data::time::Epoch;
 use std::collections::BTreeMap;
 
-/// Epochs by which the floor rises at once: each rise is a transaction.
-const RISE: usize = 8;
+/// Times that the floor rises before it is looked whether there is something to merge: each merge is a transaction.
+pub const RISES: usize = 8;
 /// Layers of deltas that are left alone.
 const DELTAS: usize = 8;
 
@@ -29,14 +30,11 @@ pub struct Work {
     pub into: Layer,
 }
 
-/// Where the floor may rise to, if it is time: `retention` epochs stay above it that may be resumed from, of those that
-/// are durable.
+/// Where the floor may rise to: `retention` epochs stay above it that may be resumed from, of those that are durable.
 pub fn next_floor(catalogue: &Catalogue, durable: Epoch, retention: u64) -> Option<Epoch> {
     let most = Epoch(durable.0.saturating_sub(retention));
-    let is_passed = |epoch: Epoch| epoch > catalogue.floor && epoch <= most;
-    let passed: Vec<Epoch> =
-        catalogue.sealed.iter().map(|sealed| sealed.epoch).filter(|&epoch| is_passed(epoch)).collect();
-    passed.last().copied().filter(|_| passed.len() >= RISE)
+    let mut sealed = catalogue.sealed.iter().rev().map(|sealed| sealed.epoch);
+    sealed.find(|&epoch| epoch <= most).filter(|&epoch| epoch > catalogue.floor)
 }
 
 /// The next layers to merge, if any.
@@ -115,9 +113,14 @@ pub fn damaged(catalogue: &Catalogue, row: &BlockRow, problem: &str) -> StoreErr
     StoreError::damaged(&catalogue.file, format!("{place}, is damaged: {problem}"))
 }
 
-/// The row of a block, with no number yet.
-pub fn row_of(block: Block, layer: Layer, epoch: Epoch, step: StepNumber) -> (BlockRow, Vec<u8>) {
-    let Block { groups, rows, bytes } = block;
+/// The row of a block that was handed in, with no number yet.
+pub fn handed_in(block: Block, epoch: Epoch, step: StepNumber) -> (BlockRow, Vec<u8>) {
+    let layer = if block.is_whole { Layer::Base } else { Layer::Delta };
+    row_of(block, layer, epoch, step)
+}
+
+fn row_of(block: Block, layer: Layer, epoch: Epoch, step: StepNumber) -> (BlockRow, Vec<u8>) {
+    let Block { groups, rows, bytes, .. } = block;
     let mut row = BlockRow { layer, id: 0, epoch, step, groups, rows, bytes: bytes.len() as u64, crc: 0 };
     row.crc = row.checksum(&bytes);
     (row, bytes)

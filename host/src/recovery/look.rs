@@ -34,7 +34,8 @@ pub struct View {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State<'a> {
     pub key: &'a str,
-    /// When it changed last; where that was before the floor, it may be a later epoch up to the floor.
+    /// When it was written last: when it changed, or came along because most others changed; where that was before the
+    /// floor, it may be a later epoch up to the floor.
     pub epoch: Epoch,
     pub value: &'a [u8],
 }

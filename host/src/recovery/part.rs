@@ -133,8 +133,8 @@ impl Transaction {
         .checked(catalogue)
     }
 
-    /// Seals an epoch. The blocks are deltas; numbers of rows are given here. Rows may be of this epoch and of any since
-    /// the one that was sealed before.
+    /// Seals an epoch. Numbers of rows are given here. Rows may be of this epoch and of any since the one that was sealed
+    /// before.
     pub fn seal(
         catalogue: &Catalogue,
         epoch: Epoch,
@@ -142,9 +142,9 @@ impl Transaction {
         mut blocks: Vec<(BlockRow, Vec<u8>)>,
         mut positions: Vec<PositionRow>,
     ) -> Self {
-        for (id, (block, _)) in (catalogue.next_block(Layer::Delta)..).zip(&mut blocks) {
-            block.id = id;
-        }
+        // In the order in which the tables are read.
+        blocks.sort_by_key(|(block, _)| block.layer);
+        number(catalogue, &mut blocks);
         positions.sort_by_key(|position| position.role);
         let sources = positions.iter().filter(|position| position.role == Role::Source).count();
         let (first, second) = positions.split_at_mut(sources);
@@ -159,9 +159,24 @@ impl Transaction {
         Transaction { sealed, blocks, positions, ..Self::new(catalogue) }
     }
 
-    /// Raises the floor, and forgets what only older epochs need: their links, and positions that newer ones replace.
-    /// Of manifests those go that `is_committed` says are. Of states that were replaced or dropped everything goes: no
-    /// epoch can be resumed from any more in which they were there.
+    /// Raises the floor along with what this transaction does; see [`Transaction::advance`].
+    #[must_use]
+    pub fn and_advance(
+        self,
+        catalogue: &Catalogue,
+        floor: Epoch,
+        is_committed: impl Fn(&PositionRow) -> bool,
+    ) -> Transaction {
+        let mut after = catalogue.clone();
+        after.apply(&self);
+        let Transaction { floor, check, removed_sealed, removed_blocks, removed_positions, .. } =
+            Self::advance(&after, floor, is_committed);
+        Transaction { floor, check, removed_sealed, removed_blocks, removed_positions, ..self }
+    }
+
+    /// Raises the floor, and forgets what only older epochs need: their links, blocks under a newer base, and positions
+    /// that newer ones replace. Of manifests those go that `is_committed` says are. Of states that were replaced or dropped
+    /// everything goes: no epoch can be resumed from any more in which they were there.
     pub fn advance(catalogue: &Catalogue, floor: Epoch, is_committed: impl Fn(&PositionRow) -> bool) -> Self {
         let mut newest = BTreeMap::new();
         for position in catalogue.positions.iter().filter(|position| position.epoch <= floor) {
@@ -176,11 +191,13 @@ impl Transaction {
         let retired = catalogue.retired(floor);
         let is_retired = |position: &&PositionRow| position.step != MARKS && retired.contains(&position.step);
         let removed = catalogue.positions.iter().filter(|position| is_replaced(position) || is_retired(position));
-        let blocks = catalogue.blocks.iter().filter(|block| retired.contains(&block.step));
+        let is_retired = |block: &&BlockRow| retired.contains(&block.step);
+        let mut blocks: Vec<_> = catalogue.blocks.iter().filter(is_retired).collect();
+        blocks.extend(catalogue.replaced(floor).filter(|block| !is_retired(block)));
         Transaction {
             floor,
             removed_sealed: catalogue.sealed.iter().map(|sealed| sealed.epoch).filter(|&epoch| epoch < floor).collect(),
-            removed_blocks: blocks.map(|block| (block.layer, block.id)).collect(),
+            removed_blocks: blocks.into_iter().map(|block| (block.layer, block.id)).collect(),
             removed_positions: removed.map(|position| (position.role, position.id)).collect(),
             ..Self::new(catalogue)
         }
@@ -189,12 +206,7 @@ impl Transaction {
 
     /// Puts blocks in the place of those that they were merged from. Numbers are given here.
     pub fn replace(catalogue: &Catalogue, old: &[BlockRow], mut new: Vec<(BlockRow, Vec<u8>)>) -> Self {
-        let mut next = [Layer::Base, Layer::Delta].map(|layer| catalogue.next_block(layer));
-        for (block, _) in &mut new {
-            let next = &mut next[block.layer as usize];
-            block.id = *next;
-            *next += 1;
-        }
+        number(catalogue, &mut new);
         let removed_blocks = old.iter().map(|block| (block.layer, block.id)).collect();
         Transaction { blocks: new, removed_blocks, ..Self::new(catalogue) }.checked(catalogue)
     }
@@ -205,6 +217,16 @@ impl Transaction {
         after.apply(&self);
         self.check = after.compute_check();
         self
+    }
+}
+
+/// Numbers blocks on from those that there are.
+fn number(catalogue: &Catalogue, blocks: &mut [(BlockRow, Vec<u8>)]) {
+    let mut next = [Layer::Base, Layer::Delta].map(|layer| catalogue.next_block(layer));
+    for (block, _) in blocks {
+        let next = &mut next[block.layer as usize];
+        block.id = *next;
+        *next += 1;
     }
 }
 

@@ -24,7 +24,10 @@ use trouble::{cannot_write, from_sqlite};
 /// "WXH1", at a fixed place in the file: what kind of file it is.
 const APPLICATION: i64 = 0x5758_4831;
 /// The version of the format. Another version is another number here and a migration.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// The oldest version that is read, and made one of [`VERSION`] when it is written to. In version 1 a slice had one base at
+/// most, not above the floor.
+const OLDEST: i64 = 1;
 /// How keys find their group.
 const HASH: &str = "xxh3-64/v1";
 /// The largest value: what a corrupt length can make us allocate.
@@ -40,6 +43,8 @@ pub struct SqlitePart {
     path: PathBuf,
     connection: Connection,
     catalogue: Catalogue,
+    /// The version that the file says.
+    version: i64,
     /// Bytes written since the log was last put back.
     logged: u64,
 }
@@ -92,9 +97,9 @@ impl SqlitePart {
             return Err(StoreError::new(Trouble::Io, &file, "it is read-only, or its folder is").help(help));
         }
         let connection = connect(path).map_err(|error| cannot_write(path, &error))?;
-        check_kind(&connection, &file)?;
+        let version = check_kind(&connection, &file)?;
         let catalogue = read_catalogue(&connection, &file)?;
-        Ok(SqlitePart { path: path.to_owned(), connection, catalogue, logged: 0 })
+        Ok(SqlitePart { path: path.to_owned(), connection, catalogue, version, logged: 0 })
     }
 
     fn write(&mut self, t: &Transaction) -> rusqlite::Result<bool> {
@@ -154,7 +159,11 @@ impl SqlitePart {
             update.execute(params!["floor", t.floor.0.cast_signed()])?;
             update.execute(params!["check", t.check])?;
         }
+        if self.version < VERSION {
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
         transaction.commit()?;
+        self.version = VERSION;
         Ok(true)
     }
 
@@ -275,18 +284,19 @@ fn foreign(file: &str, message: &str) -> StoreError {
     StoreError::new(Trouble::Refused, file, message).help(help)
 }
 
-fn check_kind(connection: &Connection, file: &str) -> Result<(), StoreError> {
+/// Makes sure that a file is a part of a store; returns the version of its format.
+fn check_kind(connection: &Connection, file: &str) -> Result<i64, StoreError> {
     let read = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let both = read("application_id").and_then(|application| Ok((application, read("user_version")?)));
     let (application, version) = both.map_err(|error| from_sqlite(file, &error))?;
     if application != APPLICATION {
         return Err(foreign(file, "it is not a part of a recovery store"));
     }
-    if version != VERSION {
-        let message = format!("it is of format {version}, and this program reads format {VERSION}");
+    if !(OLDEST..=VERSION).contains(&version) {
+        let message = format!("it is of format {version}, and this program reads formats {OLDEST} to {VERSION}");
         return Err(StoreError::new(Trouble::Refused, file, message).help("use the version of wxhost that wrote it"));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Reads all tables, but for the bytes of blocks.

@@ -40,7 +40,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { parts: 8, retention: 4 }
+        Options { parts: 8, retention: 1 }
     }
 }
 
@@ -272,6 +272,7 @@ impl Recovery for ClaimedStore {
         }
         let number = self.begin(step, epoch)?;
         block::check(changes)?;
+        let changes = Arc::new(changes.clone());
         for part in 0..self.shelf.parts.len() {
             self.order(part, Order::Changes { step: number, epoch, changes: changes.clone() });
         }

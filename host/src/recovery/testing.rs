@@ -92,7 +92,7 @@ pub fn changes(rows: &[(&str, Option<u64>)]) -> Changes {
     let keys: StringArray = rows.iter().map(|(key, _)| Some(*key)).collect();
     let values: Vec<_> = rows.iter().map(|(_, value)| value.map(u64::to_le_bytes)).collect();
     let values: BinaryArray = values.iter().map(|value| value.as_ref().map(|value| &value[..])).collect();
-    Changes { keys: Keys::new(keys), values }
+    Changes::of_some(Keys::new(keys), values)
 }
 
 /// The surroundings of stores in tests.
@@ -119,7 +119,7 @@ pub fn run_sample(folder: &Path, epochs: RangeInclusive<u64>) {
         store.state(&"count".into(), epoch, &changes(&rows)).unwrap();
         let text = format!("line {n}");
         let values = BinaryArray::from_vec(vec![text.as_bytes()]);
-        store.state(&"last".into(), epoch, &Changes { keys: changes(&rows[..1]).keys, values }).unwrap();
+        store.state(&"last".into(), epoch, &Changes::of_some(changes(&rows[..1]).keys, values)).unwrap();
         store.source(&"in".into(), &"in.txt".into(), epoch, format!("offset {}", 10 * n).into_bytes()).unwrap();
         store.sink(&"out".into(), &"0".into(), epoch, vec![0xff, u8::try_from(n).unwrap()]).unwrap();
         store.seal(epoch);

@@ -1,7 +1,7 @@
 //! The thread that writes a part: gathers what workers hand in, seals epochs, and compacts while nobody wants anything.
 
-use super::block;
-use super::catalogue::{BlockRow, Layer, PositionRow, Role, StepNumber};
+use super::block::{self, slice_of};
+use super::catalogue::{BlockRow, PositionRow, Role, StepNumber};
 use super::compact;
 use super::error::StoreError;
 use super::part::{PartStore, Transaction};
@@ -13,7 +13,7 @@ use crate::dataflow::error::LogicError;
 use crate::dataflow::failure::{FailureSlot, Stop};
 use crate::dataflow::writers::Writers;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ pub enum Order {
     Changes {
         step: StepNumber,
         epoch: Epoch,
-        changes: Changes,
+        changes: Arc<Changes>,
     },
     Position(PositionRow),
     /// Write everything up to this epoch that was ordered before.
@@ -145,6 +145,7 @@ pub fn start(
         committed: BTreeMap::new(),
         is_loaded: false,
         may_merge: true,
+        rises: 0,
         is_ending: false,
     };
     let spawner = cx.env.spawner.clone();
@@ -191,8 +192,10 @@ struct Writer {
     /// Whether an epoch of this execution was sealed. All workers have handed in for it, and so have loaded what they go on
     /// from; before that nothing of it may be merged away under them.
     is_loaded: bool,
-    /// Whether there may be something to merge: since the floor has risen, until nothing was found.
+    /// Whether there may be something to merge: since the floor has risen often enough, until nothing was found.
     may_merge: bool,
+    /// How often the floor has risen since it was looked last.
+    rises: usize,
     /// Whether nothing more will be sealed, and the file is not tidied up for its end yet: that is done while sinks show
     /// what was sealed last.
     is_ending: bool,
@@ -229,7 +232,13 @@ impl Writer {
 
     fn encode(&mut self, step: StepNumber, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
         let blocks = block::encode(changes, self.slices.clone())?;
-        self.blocks.extend(blocks.into_iter().map(|block| compact::row_of(block, Layer::Delta, epoch, step)));
+        let whole: BTreeSet<u64> =
+            blocks.iter().filter(|block| block.is_whole).map(|block| slice_of(block.groups.0)).collect();
+        // What was handed in for the epoch before is not newer than the whole.
+        let is_replaced =
+            |row: &BlockRow| (row.step, row.epoch) == (step, epoch) && whole.contains(&slice_of(row.groups.0));
+        self.blocks.retain(|(row, _)| !is_replaced(row));
+        self.blocks.extend(blocks.into_iter().map(|block| compact::handed_in(block, epoch, step)));
         Ok(())
     }
 
@@ -240,7 +249,16 @@ impl Writer {
         self.positions = later;
         let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.cx.env.clock.now();
-        let transaction = Transaction::seal(part.catalogue(), epoch, now, blocks, positions);
+        let mut transaction = Transaction::seal(part.catalogue(), epoch, now, blocks, positions);
+        let durable = self.cx.seals.durable.newest();
+        if let Some(floor) = compact::next_floor(part.catalogue(), durable, self.cx.retention) {
+            let is_committed = |position: &PositionRow| {
+                let committed = self.committed.get(&(position.step, position.part.clone()));
+                position.role == Role::Sink && committed.is_some_and(|&committed| position.epoch <= committed)
+            };
+            transaction = transaction.and_advance(part.catalogue(), floor, is_committed);
+            self.rises += 1;
+        }
         part.commit(transaction)?;
         drop(part);
         self.cx.seals.sealed(self.number, epoch);
@@ -253,16 +271,8 @@ impl Writer {
             return Ok(false);
         }
         let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
-        let durable = self.cx.seals.durable.newest();
-        if let Some(floor) = compact::next_floor(part.catalogue(), durable, self.cx.retention) {
-            let is_committed = |position: &PositionRow| {
-                let committed = self.committed.get(&(position.step, position.part.clone()));
-                position.role == Role::Sink && committed.is_some_and(|&committed| position.epoch <= committed)
-            };
-            let transaction = Transaction::advance(part.catalogue(), floor, is_committed);
-            part.commit(transaction)?;
-            self.may_merge = true;
-            return Ok(true);
+        if self.rises >= compact::RISES {
+            (self.rises, self.may_merge) = (0, true);
         }
         if let Some(work) = self.may_merge.then(|| compact::next_work(part.catalogue())).flatten() {
             let transaction = compact::merge(&**part, &work)?;

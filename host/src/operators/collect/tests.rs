@@ -135,7 +135,7 @@ fn a_timeout_that_is_new_begins_with_the_restore() {
     let mut before = collector(9, None, Since::Last);
     before.keep();
     take(&mut before, &["a,1"], 0);
-    let Changes { keys, values } = before.snapshot(Instant(0)).unwrap().unwrap();
+    let Changes { keys, values, .. } = before.snapshot(Instant(0)).unwrap().unwrap();
     for (timeout, wanted) in [(None, None), (Some(10), Some(Instant(110)))] {
         let mut after = collector(9, timeout, Since::First);
         after.restore(&keys, &values, Instant(100)).unwrap();

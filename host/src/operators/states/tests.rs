@@ -21,7 +21,7 @@ fn changes_name_live_keys_with_states_and_released_ones_without() {
         let states = |_: &Groups, live: &[u32]| Ok(live.iter().map(|group| Some(group.to_le_bytes())).collect());
         changes(groups, states).unwrap()
     };
-    let Changes { keys, values } = state(&mut groups).unwrap();
+    let Changes { keys, values, .. } = state(&mut groups).unwrap();
     assert_eq!(keys.values(), &StringArray::from(vec!["a", "c", "b"]));
     assert_eq!(values.iter().map(|value| value.is_some()).collect::<Vec<_>>(), [true, true, false]);
     assert!(state(&mut groups).is_none());
@@ -29,8 +29,49 @@ fn changes_name_live_keys_with_states_and_released_ones_without() {
     assert!(state(&mut groups).is_none(), "what is restored has not changed");
     groups.touch(&[2]);
     groups.clear();
-    let Changes { keys, values } = state(&mut groups).unwrap();
+    let Changes { keys, values, .. } = state(&mut groups).unwrap();
     assert_eq!((keys.values().len(), values.null_count()), (3, 3));
+}
+
+#[test]
+fn the_others_come_along_if_most_changed() {
+    let names: Vec<String> = (0..1000).map(|name| name.to_string()).collect();
+    let keys = |some: &[String]| Keys::new(StringArray::from_iter_values(some));
+    let mut groups = Groups::default();
+    groups.restore(&keys(&names));
+    groups.track();
+    let take = |groups: &mut Groups| {
+        let states = |_: &Groups, of: &[u32]| Ok(of.iter().map(|group| Some(group.to_le_bytes())).collect());
+        changes(groups, states).unwrap().unwrap()
+    };
+    for (changed, released, handed_in) in
+        [(499, 0, 499), (500, 0, 1000), (999, 0, 1000), (449, 101, 550), (450, 0, 899)]
+    {
+        groups.intern(&keys(&names[..changed]), None, &mut Vec::new());
+        let released: Vec<u32> = (0..1000).rev().take(released).collect();
+        groups.release(&released);
+        let Changes { keys, values, whole } = take(&mut groups);
+        assert_eq!((keys.values().len(), whole.is_empty()), (handed_in, handed_in == changed + released.len()));
+        for (key, value) in keys.values().iter().zip(&values) {
+            let group = groups.find(key.unwrap());
+            assert_eq!(value, group.map(u32::to_le_bytes).as_ref().map(|bytes| &bytes[..]), "{key:?}");
+        }
+    }
+}
+
+#[test]
+fn the_others_stay_behind_if_all_are_too_large() {
+    let mut groups = Groups::default();
+    groups.track();
+    let names: Vec<String> = (0..200).map(|name| name.to_string()).collect();
+    groups.restore(&Keys::new(StringArray::from_iter_values(&names)));
+    groups.touch(&(0..100).collect::<Vec<_>>());
+    let size = MOST_WHOLE / FEW;
+    let large = |_: &Groups, of: &[u32]| {
+        Ok(of.iter().map(|group| Some(vec![0; if *group < 100 { 1 } else { size }])).collect())
+    };
+    let some = changes(&mut groups, large).unwrap().unwrap();
+    assert_eq!((some.keys.values().len(), some.whole), (100, 0..0));
 }
 
 /// Two rows and one of nulls, a column of each type, and the bytes of each.

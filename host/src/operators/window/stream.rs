@@ -282,7 +282,7 @@ impl Keyed for Stamping {
         let states = moved.iter().map(|part| self.parts.get(part).map(|clock| clock.save(now).to_le_bytes()));
         let values: BinaryArray = states.collect();
         let keys = Keys::new(StringArray::from_iter_values(&moved));
-        Ok(Some(Changes { keys, values }))
+        Ok(Some(Changes::of_some(keys, values)))
     }
 }
 

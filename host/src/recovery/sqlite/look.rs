@@ -21,9 +21,9 @@ impl SqlitePart {
         let file = name(path);
         check_file(path, &file)?;
         let connection = connect(path, &file)?;
-        check_kind(&connection, &file)?;
+        let version = check_kind(&connection, &file)?;
         let catalogue = read_catalogue(&connection, &file)?;
-        Ok(SqlitePart { path: path.to_owned(), connection, catalogue, logged: 0 })
+        Ok(SqlitePart { path: path.to_owned(), connection, catalogue, version, logged: 0 })
     }
 
     /// Writes a copy of the part, with what is in its log, to a file that is not there yet.

@@ -34,7 +34,7 @@ fn seal(part: &mut dyn PartStore, epoch: u64, steps: &[(StepNumber, &Changes)], 
     for (number, changes) in steps {
         let encoded =
             block::encode(changes, 0..block::SLICES).unwrap().into_iter().filter(|block| is_mine(block.groups.0));
-        blocks.extend(encoded.map(|block| row_of(block, Layer::Delta, Epoch(epoch), *number)));
+        blocks.extend(encoded.map(|block| handed_in(block, Epoch(epoch), *number)));
     }
     let marks = retires.iter().map(|&number| mark(number, Epoch(epoch))).collect();
     part.commit(Transaction::seal(part.catalogue(), Epoch(epoch), Instant(0), blocks, marks)).unwrap();

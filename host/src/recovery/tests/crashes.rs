@@ -1,19 +1,42 @@
 //! A crash between any two transactions, again and again.
 
+use super::super::catalogue::Layer;
 use super::*;
 use crate::data::key::groups_of;
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 const PARTS: usize = 3;
-const KEYS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+const COUNT: usize = 12;
+
+/// Keys of a few slices, in all parts.
+static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let all: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+    let of_slice = |slice| all.iter().filter(move |key| block::slice_of(group_of(hash(key))) == slice).take(3).cloned();
+    [3, 20, 21, 60].into_iter().flat_map(of_slice).collect()
+});
+
+/// The number of a key, and its new state.
+type Change = (usize, Option<u64>);
+
+/// Changes of one epoch, after which the states are `states`; of the key groups of `whole` all states are handed in.
+fn changes_of(rows: &[Change], states: &States, whole: &Range<u64>) -> Changes {
+    let mut rows: Vec<_> = rows.iter().map(|&(key, value)| (KEYS[key].as_str(), value)).collect();
+    let others = states.iter().filter(|(key, _)| whole.contains(&group_of(hash(key))));
+    let others = others.map(|(key, &value)| (key.as_str(), Some(value))).collect::<Vec<_>>();
+    rows.extend(others);
+    Changes { whole: whole.clone(), ..changes(&rows) }
+}
 
 /// An execution up to its crash.
 #[derive(Clone, Debug)]
 struct Run {
     /// Which parts it claims; if not all, it crashes in the middle of it.
     claims: [bool; PARTS],
-    /// What its epochs change.
-    epochs: Vec<Vec<(usize, Option<u64>)>>,
+    /// What its epochs change, and the key groups of which all states are handed in.
+    epochs: Vec<(Vec<Change>, Range<u64>)>,
+    /// Whether floors rise with seals.
+    rises: bool,
     /// How many of the epochs each part seals before the crash.
     sealed: [prop::sample::Index; PARTS],
     /// Which parts compact, and how many epochs before the newest durable one.
@@ -21,13 +44,15 @@ struct Run {
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    let change = (0..KEYS.len(), prop::option::weighted(0.7, 0..100_u64));
-    let epochs = prop::collection::vec(prop::collection::vec(change, 0..6), 0..14);
+    let change = (0..COUNT, prop::option::weighted(0.7, 0..100_u64));
+    let whole = prop_oneof![Just(0..0), Just(0..KEY_GROUPS), (0..3_usize).prop_map(|worker| groups_of(worker, 3))];
+    let epochs = prop::collection::vec((prop::collection::vec(change, 0..6), whole), 0..14);
     let claims = prop_oneof![1 => any::<[bool; PARTS]>(), 4 => Just([true; PARTS])];
-    (claims, epochs, any::<[prop::sample::Index; PARTS]>(), any::<[Option<u8>; PARTS]>()).prop_map(
-        |(claims, epochs, sealed, compacts)| Run {
+    (claims, epochs, any::<bool>(), any::<[prop::sample::Index; PARTS]>(), any::<[Option<u8>; PARTS]>()).prop_map(
+        |(claims, epochs, rises, sealed, compacts)| Run {
             claims,
             epochs,
+            rises,
             sealed,
             compacts: compacts.map(|delay| delay.map(|delay| u64::from(delay % 4))),
         },
@@ -55,20 +80,21 @@ proptest! {
             if run.claims != [true; PARTS] {
                 continue;
             }
-            for epoch in &run.epochs {
+            for (rows, _) in &run.epochs {
                 let mut states = history.last().unwrap().clone();
-                epoch.iter().for_each(|&(key, value)| apply(&mut states, &[(KEYS[key], value)]));
+                rows.iter().for_each(|&(key, value)| apply(&mut states, &[(&KEYS[key], value)]));
                 history.push(states);
             }
-            for ((part, newest), count) in parts.iter_mut().zip(&mut newest).zip(run.sealed) {
-                let count = count.index(run.epochs.len() + 1);
-                for (epoch, rows) in (resume + 1..).zip(&run.epochs[..count]) {
-                    let rows: Vec<_> = rows.iter().map(|&(key, value)| (KEYS[key], value)).collect();
-                    seal(part, epoch, &changes(&rows));
+            let counts = run.sealed.map(|count| count.index(run.epochs.len() + 1));
+            let durable = resume + *counts.iter().min().unwrap() as u64;
+            for ((part, newest), count) in parts.iter_mut().zip(&mut newest).zip(counts) {
+                for (epoch, (rows, whole)) in (resume + 1..).zip(&run.epochs[..count]) {
+                    let changes = changes_of(rows, &history[usize::try_from(epoch).unwrap()], whole);
+                    let floor = compact::next_floor(part.catalogue(), Epoch(durable.min(epoch - 1)), 1);
+                    seal_and_advance(part, epoch, &changes, floor.filter(|_| run.rises));
                 }
                 *newest += count as u64;
             }
-            let durable = *newest.iter().min().unwrap();
             for (part, delay) in parts.iter_mut().zip(run.compacts) {
                 if let Some(delay) = delay {
                     compact(part, durable.saturating_sub(delay));
@@ -83,7 +109,7 @@ proptest! {
 /// own. Two executions count three of each key; a third must not find six of one and four of the other.
 #[test]
 fn rows_of_an_epoch_that_died_never_come_back() {
-    let (x, y) = (KEYS[0], KEYS[1]);
+    let (x, y) = ("a", "b");
     let world = World::new(2);
     let (_, mut parts) = world.claim(2);
     for part in &mut parts {

@@ -13,6 +13,7 @@ use crate::dataflow::env::{Env, scripted};
 use crate::dataflow::failure::FailureSlot;
 use crate::dataflow::writers::Writers;
 use expect_test::expect;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -183,8 +184,8 @@ fn files_that_are_not_those_of_the_store_are_refused() {
     let set = |pragma: &str, value: i64| {
         rusqlite::Connection::open(path(1)).unwrap().pragma_update(None, pragma, value).unwrap();
     };
-    set("user_version", 2);
-    expect!["Refused: recovery store, part-1.sqlite3: it is of format 2, and this program reads format 1"]
+    set("user_version", 3);
+    expect!["Refused: recovery store, part-1.sqlite3: it is of format 3, and this program reads formats 1 to 2"]
         .assert_eq(&refusal(folder.path()));
     set("application_id", 1);
     expect!["Refused: recovery store, part-1.sqlite3: it is not a part of a recovery store"]
@@ -209,6 +210,59 @@ fn a_store_whose_making_was_cut_short_is_made_again() {
     let error = Store::open(&other, &wanted(&[]), wrong, &env()).map(drop).unwrap_err();
     assert_eq!(error.trouble, Trouble::Refused);
     assert!(!other.exists());
+}
+
+#[test]
+fn of_states_that_all_change_only_the_newest_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let names: Vec<String> = (0..500).map(|n| n.to_string()).collect();
+    let all = |epoch: u64| names.iter().map(|name| (name.as_str(), Some(epoch))).collect::<Vec<_>>();
+    let running = Running::start(folder.path());
+    for epoch in 1..=20 {
+        let whole = Changes { whole: 0..KEY_GROUPS, ..changes(&all(epoch)) };
+        // What was handed in for the epoch before does not count, what is after does.
+        running.store.state(&"sum".into(), Epoch(epoch), &changes(&[("0", Some(99)), ("500", Some(99))])).unwrap();
+        running.store.state(&"sum".into(), Epoch(epoch), &whole).unwrap();
+        running.store.state(&"sum".into(), Epoch(epoch), &changes(&[("1", None)])).unwrap();
+        running.store.seal(Epoch(epoch));
+        running.wait_for(epoch);
+    }
+    running.stop();
+    let store = open(folder.path()).unwrap();
+    for part in &store.shelf.parts {
+        let part = part.lock().unwrap();
+        assert_eq!(part.catalogue().floor, Epoch(17), "two epochs before the one that was durable");
+        let epochs: BTreeSet<u64> = part.catalogue().blocks.iter().map(|block| block.epoch.0).collect();
+        assert_eq!(epochs, (17..=20).collect());
+    }
+    let mut expected: States = names.iter().map(|name| (name.clone(), 20)).collect();
+    expected.remove("1");
+    assert_eq!(load_all(&store), expected);
+}
+
+#[test]
+fn a_store_of_the_format_before_is_brought_up_to_date() {
+    let folder = TempDir::new().unwrap();
+    let seal = |epoch: u64, rows: &[(&str, Option<u64>)]| {
+        let running = Running::start(folder.path());
+        running.store.state(&"sum".into(), Epoch(epoch), &changes(rows)).unwrap();
+        running.store.seal(Epoch(epoch));
+        running.wait_for(epoch);
+        running.stop();
+    };
+    let paths = [0, 1, 2].map(|part| folder.path().join(format!("part-{part}.sqlite3")));
+    let version = |path: &Path| -> i64 {
+        rusqlite::Connection::open(path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    };
+    seal(1, &[("a", Some(1)), ("b", Some(2))]);
+    for path in &paths {
+        rusqlite::Connection::open(path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    }
+    assert_eq!(load_all(&open(folder.path()).unwrap()), States::from([("a".to_owned(), 1), ("b".to_owned(), 2)]));
+    assert!(paths.iter().all(|path| version(path) == 1), "only a claim changes it");
+    seal(2, &[("a", None)]);
+    assert_eq!(load_all(&open(folder.path()).unwrap()), States::from([("b".to_owned(), 2)]));
+    assert!(paths.iter().all(|path| version(path) == 2));
 }
 
 #[test]

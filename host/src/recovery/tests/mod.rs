@@ -13,8 +13,8 @@ mod savepoints;
 mod wrong_files;
 
 use super::block;
-use super::catalogue::{Execution, Layer, PositionRow, Role};
-use super::compact::{self, row_of};
+use super::catalogue::{Execution, PositionRow, Role};
+use super::compact::{self, handed_in};
 use super::load::Shelf;
 use super::part::{PartStore, Transaction};
 use super::resume::Resume;
@@ -75,10 +75,15 @@ fn claim(part: &mut dyn PartStore, resume: &Resume) {
 /// Seals an epoch in one part: those changes that belong there; in the part that they belong to, also a position of a
 /// source and a manifest of a sink.
 fn seal(part: &mut dyn PartStore, epoch: u64, changes: &Changes) {
+    seal_and_advance(part, epoch, changes, None);
+}
+
+/// As [`seal`], and raises the floor along with it.
+fn seal_and_advance(part: &mut dyn PartStore, epoch: u64, changes: &Changes, floor: Option<Epoch>) {
     let identity = &part.catalogue().identity;
     let is_mine = |group: u64| block::slice_of(group) * identity.parts / block::SLICES == identity.part;
     let blocks = block::encode(changes, 0..block::SLICES).unwrap().into_iter().filter(|block| is_mine(block.groups.0));
-    let blocks = blocks.map(|block| row_of(block, Layer::Delta, Epoch(epoch), 1)).collect();
+    let blocks = blocks.map(|block| handed_in(block, Epoch(epoch), 1)).collect();
     let mut positions = Vec::new();
     for role in [Role::Sink, Role::Source].into_iter().filter(|_| is_mine(group_of(hash("p")))) {
         let bytes = epoch.to_le_bytes().to_vec();
@@ -86,7 +91,10 @@ fn seal(part: &mut dyn PartStore, epoch: u64, changes: &Changes) {
         row.crc = row.checksum();
         positions.push(row);
     }
-    let transaction = Transaction::seal(part.catalogue(), Epoch(epoch), Instant(0), blocks, positions);
+    let mut transaction = Transaction::seal(part.catalogue(), Epoch(epoch), Instant(0), blocks, positions);
+    if let Some(floor) = floor {
+        transaction = transaction.and_advance(part.catalogue(), floor, |_| true);
+    }
     part.commit(transaction).unwrap();
 }
 

@@ -140,7 +140,7 @@ fn a_file_that_is_no_part_is_named() {
             database.pragma_update(None, "user_version", 9).unwrap();
         },
         &expect![[r#"
-            Refused: recovery store, part-1.sqlite3: it is of format 9, and this program reads format 1
+            Refused: recovery store, part-1.sqlite3: it is of format 9, and this program reads formats 1 to 2
             help: use the version of wxhost that wrote it"#]],
     );
 }

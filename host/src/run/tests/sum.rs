@@ -110,7 +110,8 @@ impl Keyed for Sums {
             Some([count.to_le_bytes(), sum.to_le_bytes()].concat())
         });
         let values: BinaryArray = values.collect();
-        Ok(Some(Changes { keys: Keys::new(keys), values }))
+        let of = if changed.len() == self.sums.len() { Changes::of_all } else { Changes::of_some };
+        Ok(Some(of(Keys::new(keys), values)))
     }
 }
 

@@ -378,13 +378,13 @@ fn watermarks_that_idle_time_has_moved_do_not_go_back_over_a_restore() {
     let rules = Rules { before: 10, after: 10, waits: [10, 10], advances: true };
     let mut before = join(rules);
     before.logic.keep();
-    before.take(&[(0, (0, 'a', 100)), (1, (0, 'b', 100))]);
+    before.take(&[(0, (0, 'a', 100)), (1, (0, 'b', 100)), (9, (0, 'c', 100))]);
     before.take(&[(2, (1, 'a', 100))]);
-    assert_eq!(before.logic.snapshot(Instant(0)).unwrap().unwrap().keys.values().len(), 2);
+    assert_eq!(before.logic.snapshot(Instant(0)).unwrap().unwrap().keys.values().len(), 3);
     // The watermarks of a are at 105; for no row of it is it too late.
     assert_eq!(before.wake(15), [""; 0]);
     assert_eq!(before.take(&[(3, (0, 'a', 104))]), ["late a: left 3"]);
-    let Changes { keys, values } = before.logic.snapshot(Instant(15)).unwrap().unwrap();
+    let Changes { keys, values, .. } = before.logic.snapshot(Instant(15)).unwrap().unwrap();
     assert_eq!(keys.values().len(), 1);
     let mut after = join(rules);
     after.logic.restore(&keys, &values, Instant(0)).unwrap();

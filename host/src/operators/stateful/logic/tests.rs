@@ -280,7 +280,7 @@ fn states_with_nothing_beside_them_are_kept_as_the_function_encodes_them() {
     // More than are asked for at once.
     let rows: Vec<String> = (1..=20_000).map(|n| format!("{n},k{n}")).collect();
     take(&mut logic, batch(&rows.iter().map(String::as_str).collect::<Vec<_>>()), 0);
-    let Changes { keys, values } = logic.snapshot(Instant(0)).unwrap().unwrap();
+    let Changes { keys, values, .. } = logic.snapshot(Instant(0)).unwrap().unwrap();
     assert_eq!((keys.values().len(), values.len()), (20_000, 20_000));
     for at in [0, 8191, 8192, 19_999] {
         assert_eq!(
@@ -290,7 +290,7 @@ fn states_with_nothing_beside_them_are_kept_as_the_function_encodes_them() {
     }
     assert!(logic.snapshot(Instant(0)).unwrap().is_none());
     take(&mut logic, batch(&["0,k7", "5,k9", "0,k9"]), 0);
-    let Changes { keys, values } = logic.snapshot(Instant(0)).unwrap().unwrap();
+    let Changes { keys, values, .. } = logic.snapshot(Instant(0)).unwrap().unwrap();
     assert_eq!((keys.values(), values.null_count()), (&StringArray::from(vec!["k7", "k9"]), 2));
 }
 
@@ -301,7 +301,7 @@ fn after_a_restore_keys_wait_for_the_times_that_they_say_and_past_ones_come_at_o
     take(&mut before, batch(&["30,a", "50,b", "13,c", "0,d"]), 0);
     let letter = r#"key "c": unlucky (null:null) {"k":"c"}"#;
     assert_eq!(wake(&mut before, 20), [letter]);
-    let Changes { keys, values } = before.snapshot(Instant(20)).unwrap().unwrap();
+    let Changes { keys, values, .. } = before.snapshot(Instant(20)).unwrap().unwrap();
     let mut after = logic_of(&alarmed(), Shape::Free, None);
     after.restore(&keys, &values, Instant(40)).unwrap();
     assert_eq!(after.wake_at(), Some(Instant(30)));
@@ -322,7 +322,7 @@ fn after_the_end_keys_wait_for_what_they_say_in_the_next_execution() {
     before.keep();
     take(&mut before, batch(&["0,a"]), 0);
     end(&mut before, 0);
-    let Changes { keys, values } = before.snapshot(Instant(20)).unwrap().unwrap();
+    let Changes { keys, values, .. } = before.snapshot(Instant(20)).unwrap().unwrap();
     let mut after = logic_of(&calls, Shape::Free, None);
     after.restore(&keys, &values, Instant(40)).unwrap();
     assert_eq!(after.wake_at(), Some(Instant(70)));
@@ -335,7 +335,7 @@ fn a_ttl_may_come_and_go_over_a_restore() {
         let mut old = logic_of(&SUM, Shape::Free, before);
         old.keep();
         take(&mut old, batch(&["1,a"]), 0);
-        let Changes { keys, values } = old.snapshot(Instant(0)).unwrap().unwrap();
+        let Changes { keys, values, .. } = old.snapshot(Instant(0)).unwrap().unwrap();
         let mut new = logic_of(&SUM, Shape::Free, after);
         new.restore(&keys, &values, Instant(100)).unwrap();
         assert_eq!(new.wake_at(), wanted.map(Instant));
@@ -351,14 +351,14 @@ fn where_nothing_stands_behind_states_without_a_ttl_the_others_form_is_read() {
         assert_eq!(new.rules.forms().1, [form]);
         old.keep();
         take(&mut old, batch(&["1,a", "2,b"]), 0);
-        let Changes { keys, values } = old.snapshot(Instant(0)).unwrap().unwrap();
+        let Changes { keys, values, .. } = old.snapshot(Instant(0)).unwrap().unwrap();
         new.keep();
         new.reads(form).unwrap();
         new.restore(&keys, &values, Instant(100)).unwrap();
         assert_eq!(new.wake_at(), wanted.map(Instant));
         // They are handed in in its own form.
         new.touch_all().unwrap();
-        let Changes { keys, values } = new.snapshot(Instant(100)).unwrap().unwrap();
+        let Changes { keys, values, .. } = new.snapshot(Instant(100)).unwrap().unwrap();
         let mut again = logic_of(&SUM, Shape::Map, after);
         again.restore(&keys, &values, Instant(105)).unwrap();
         assert_eq!(again.wake_at(), wanted.map(Instant));

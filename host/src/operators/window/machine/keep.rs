@@ -67,10 +67,10 @@ impl Machine {
         let keys = self.groups.keys(&live);
         let values = writer.finish(without + stale.len())?;
         if gone.is_empty() && stale.is_empty() {
-            return Ok(Some(Changes { keys, values }));
+            return Ok(Some(Changes::of_some(keys, values)));
         }
         let all = keys.values().iter().flatten().chain(gone.iter().chain(&stale).map(AsRef::as_ref));
-        Ok(Some(Changes { keys: Keys::new(StringArray::from_iter_values(all)), values }))
+        Ok(Some(Changes::of_some(Keys::new(StringArray::from_iter_values(all)), values)))
     }
 
     /// Writes the states of keys, of whose windows `states` are those that the logic keeps.
