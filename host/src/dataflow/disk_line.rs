@@ -37,6 +37,8 @@ impl DiskLine {
         let (answer, synced) = answers(activator);
         let (env, writing) = (cx.execution.env.clone(), cx.execution.writers.begin());
         let body = Box::new(move || {
+            // What readers see later is written behind the rows that go on.
+            env.spawner.step_back();
             while let Ok((what, flush)) = env.receive(&orders) {
                 let told = match (flush(), what) {
                     (Ok(()), None) => continue,
