@@ -257,6 +257,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_epoch_is_as_long_as_sinks_needed() {
+        let clock = Arc::new(ScriptedClock::new(Instant(0)));
+        let env = Env { clock: clock.clone(), ..scripted::env(Instant(0)) };
+        let durable = Arc::new(Durable::new(Epoch(0)));
+        let epochs = Epochs::new(env, Epoch(1), Duration::from_secs(1)).with_recovery(durable, true);
+        let millis = |millis| Some(Duration::from_millis(millis));
+        let source = epochs.add_forecast();
+        epochs.set_forecast(source, millis(1900));
+        clock.set(Instant(1_000_000));
+        assert_eq!(epochs.current(), Epoch(2));
+        clock.set(Instant(1_100_000));
+        epochs.note_shown(Epoch(1));
+        assert_eq!(epochs.remaining(), millis(600), "twice what the first one needed before the end");
+    }
+
+    #[test]
     fn no_epoch_begins_while_four_are_not_durable() {
         let clock = Arc::new(ScriptedClock::new(Instant(0)));
         let env = Env { clock: clock.clone(), ..scripted::env(Instant(0)) };
