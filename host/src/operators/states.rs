@@ -16,7 +16,7 @@ use arrow::compute::{cast, concat};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, RowParser, SortField};
 
-/// The most bytes of all states of a step, if those that did not change are to come along.
+/// Bytes of states from which on no more come along that did not change: all must fit an array.
 const MOST_WHOLE: usize = 256 << 20;
 /// Of so many keys the states fit an array, however large they are.
 const FEW: usize = 64;
@@ -67,14 +67,11 @@ fn with_others(
     let (mut pieces, mut bytes) = (vec![values.clone()], values.value_data().len());
     for chunk in others.chunks(FEW) {
         if bytes > MOST_WHOLE {
-            break;
+            return Ok(None);
         }
         let piece = states(groups, chunk)?;
         bytes += piece.value_data().len();
         pieces.push(piece);
-    }
-    if bytes > MOST_WHOLE {
-        return Ok(None);
     }
     let all = match &*pieces {
         [all] => all.clone(),

@@ -144,8 +144,7 @@ pub fn start(
         positions: Vec::new(),
         committed: BTreeMap::new(),
         is_loaded: false,
-        may_merge: true,
-        rises: 0,
+        rises: compact::RISES,
         is_ending: false,
     };
     let spawner = cx.env.spawner.clone();
@@ -192,9 +191,7 @@ struct Writer {
     /// Whether an epoch of this execution was sealed. All workers have handed in for it, and so have loaded what they go on
     /// from; before that nothing of it may be merged away under them.
     is_loaded: bool,
-    /// Whether there may be something to merge: since the floor has risen often enough, until nothing was found.
-    may_merge: bool,
-    /// How often the floor has risen since it was looked last.
+    /// How often the floor has risen since nothing was found to merge; often enough at the start.
     rises: usize,
     /// Whether nothing more will be sealed, and the file is not tidied up for its end yet: that is done while sinks show
     /// what was sealed last.
@@ -272,14 +269,13 @@ impl Writer {
         }
         let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
         if self.rises >= compact::RISES {
-            (self.rises, self.may_merge) = (0, true);
+            if let Some(work) = compact::next_work(part.catalogue()) {
+                let transaction = compact::merge(&**part, &work)?;
+                part.commit(transaction)?;
+                return Ok(true);
+            }
+            self.rises = 0;
         }
-        if let Some(work) = self.may_merge.then(|| compact::next_work(part.catalogue())).flatten() {
-            let transaction = compact::merge(&**part, &work)?;
-            part.commit(transaction)?;
-            return Ok(true);
-        }
-        self.may_merge = false;
         part.rest(std::mem::take(&mut self.is_ending))?;
         Ok(false)
     }

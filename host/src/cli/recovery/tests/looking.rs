@@ -44,111 +44,111 @@ fn ls_lists_executions_steps_sources_sinks_and_savepoints() {
         &folder,
         &["ls"],
         &expect![[r#"
+        {
+          "executions": [
             {
-              "executions": [
-                {
-                  "number": 1,
-                  "resumed_from": 0,
-                  "started_at": "2023-11-14T22:13:20Z",
-                  "workers": 3,
-                  "wxhost": "0.1.0"
-                },
-                {
-                  "number": 2,
-                  "resumed_from": 4,
-                  "started_at": "2023-11-14T22:13:20Z",
-                  "workers": 3,
-                  "wxhost": "0.1.0"
-                }
-              ],
-              "floor": 0,
-              "flow": "sample",
-              "folder": "DIR",
-              "newest_epoch": 7,
-              "parts": 2,
-              "savepoints": [
-                {
-                  "blake3": {
-                    "part-0.sqlite3": "a4acb59c33b6e6e2644f6bee5cfa401a13d99dcb84f772a0f6f91a1eb9bf13a9",
-                    "part-1.sqlite3": "b080e10ace6b350dac78810858f85b4ab5be43a0dfc37f10fcc061f916ea1990"
-                  },
-                  "epoch": 7,
-                  "flow": "sample",
-                  "made_at": "2023-11-14T22:13:20Z",
-                  "name": "before-upgrade",
-                  "store": "00000000000000000000000000000001",
-                  "version": 1,
-                  "wxhost": "0.1.0"
-                }
-              ],
-              "sinks": [
-                {
-                  "epochs": [
-                    1,
-                    2,
-                    3,
-                    4,
-                    5,
-                    6,
-                    7
-                  ],
-                  "part": "0",
-                  "step": "out"
-                }
-              ],
-              "size": 163840,
-              "sources": [
-                {
-                  "epoch": 7,
-                  "part": "in.txt",
-                  "position": {
-                    "base64": "b2Zmc2V0IDcw",
-                    "text": "offset 70"
-                  },
-                  "step": "in"
-                }
-              ],
-              "steps": [
-                {
-                  "bytes": 16,
-                  "fingerprint": "01",
-                  "keys": 2,
-                  "kind": "fold",
-                  "newest_epoch": 7,
-                  "step": "count",
-                  "stored": 6160
-                },
-                {
-                  "bytes": 6,
-                  "fingerprint": "01",
-                  "keys": 1,
-                  "kind": "stateful",
-                  "newest_epoch": 7,
-                  "step": "last",
-                  "stored": 3080
-                },
-                {
-                  "bytes": 0,
-                  "fingerprint": "01",
-                  "keys": 0,
-                  "kind": "input",
-                  "newest_epoch": 7,
-                  "step": "in",
-                  "stored": 0
-                },
-                {
-                  "bytes": 0,
-                  "fingerprint": "01",
-                  "keys": 0,
-                  "kind": "output",
-                  "newest_epoch": 7,
-                  "step": "out",
-                  "stored": 0
-                }
-              ],
-              "store": "00000000000000000000000000000001"
+              "number": 1,
+              "resumed_from": 0,
+              "started_at": "2023-11-14T22:13:20Z",
+              "workers": 3,
+              "wxhost": "0.1.0"
+            },
+            {
+              "number": 2,
+              "resumed_from": 4,
+              "started_at": "2023-11-14T22:13:20Z",
+              "workers": 3,
+              "wxhost": "0.1.0"
             }
-        "#]],
+          ],
+          "floor": 0,
+          "flow": "sample",
+          "folder": "DIR",
+          "newest_epoch": 7,
+          "parts": 2,
+          "savepoints": [
+            {
+              "blake3": {
+                "part-0.sqlite3": "a4acb59c33b6e6e2644f6bee5cfa401a13d99dcb84f772a0f6f91a1eb9bf13a9",
+                "part-1.sqlite3": "b080e10ace6b350dac78810858f85b4ab5be43a0dfc37f10fcc061f916ea1990"
+              },
+              "epoch": 7,
+              "flow": "sample",
+              "made_at": "2023-11-14T22:13:20Z",
+              "name": "before-upgrade",
+              "store": "00000000000000000000000000000001",
+              "version": 1,
+              "wxhost": "0.1.0"
+            }
+          ],
+          "sinks": [
+            {
+              "epochs": [
+                1,
+                2,
+                3,
+                4,
+                5,
+                6,
+                7
+              ],
+              "part": "0",
+              "step": "out"
+            }
+          ],
+          "size": 163840,
+          "sources": [
+            {
+              "epoch": 7,
+              "part": "in.txt",
+              "position": {
+                "base64": "b2Zmc2V0IDcw",
+                "text": "offset 70"
+              },
+              "step": "in"
+            }
+          ],
+          "steps": [
+            {
+              "bytes": 16,
+              "fingerprint": "01",
+              "keys": 2,
+              "kind": "fold",
+              "newest_epoch": 7,
+              "step": "count",
+              "stored": 6160
+            },
+            {
+              "bytes": 6,
+              "fingerprint": "01",
+              "keys": 1,
+              "kind": "stateful",
+              "newest_epoch": 7,
+              "step": "last",
+              "stored": 3080
+            },
+            {
+              "bytes": 0,
+              "fingerprint": "01",
+              "keys": 0,
+              "kind": "input",
+              "newest_epoch": 7,
+              "step": "in",
+              "stored": 0
+            },
+            {
+              "bytes": 0,
+              "fingerprint": "01",
+              "keys": 0,
+              "kind": "output",
+              "newest_epoch": 7,
+              "step": "out",
+              "stored": 0
+            }
+          ],
+          "store": "00000000000000000000000000000001"
+        }
+    "#]],
     );
 }
 
