@@ -2,7 +2,7 @@
 
 use super::durable::Durable;
 use super::env::Env;
-use super::last_epoch::{LastEpoch, before_the_last};
+use super::last_epoch::{LastEpoch, before_the_last, of_the_first};
 use crate::data::ids::StepId;
 use crate::data::time::{Epoch, Tick};
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub struct Epochs {
     ends: Mutex<BTreeMap<StepId, SourceEnd>>,
     /// How far epochs may go, with recovery.
     durable: Option<Arc<Durable>>,
+    /// The very first epoch, if nothing was kept before.
+    very_first: Option<Epoch>,
     /// When each source operator expects to be at its end; none if it cannot tell.
     forecasts: Mutex<Vec<Option<Duration>>>,
     last_epoch: Mutex<LastEpoch>,
@@ -63,6 +65,7 @@ impl Epochs {
             draining: AtomicBool::new(false),
             ends: Mutex::default(),
             durable: None,
+            very_first: None,
             forecasts: Mutex::default(),
             last_epoch: Mutex::new(LastEpoch::new(first)),
             sources: Mutex::default(),
@@ -75,7 +78,9 @@ impl Epochs {
         self.durable = Some(durable);
         // Readers soon see that it goes on, and one that is killed again and again gets somewhere. But the very first epoch
         // is the only one whose output sinks need not copy to its place: the longer it is the better.
-        if !is_fresh {
+        if is_fresh {
+            self.very_first = Some(Epoch(self.epoch.load(Ordering::Acquire)));
+        } else {
             self.ends_at = AtomicU64::new(nanos(self.env.clock.elapsed().saturating_add(self.interval / FIRST_EPOCH)));
         }
         self
@@ -166,6 +171,9 @@ impl Epochs {
         let end = self.forecasts().iter().copied().max_by_key(|end| end.unwrap_or(Duration::MAX)).flatten();
         end.map_or(ends_at, |end| {
             let last = self.last_epoch().length(self.interval, now);
+            if self.very_first == Some(Epoch(self.epoch.load(Ordering::Acquire))) {
+                return of_the_first(ends_at, end, last);
+            }
             before_the_last(ends_at.saturating_sub(self.interval), ends_at, end, last)
         })
     }
@@ -242,18 +250,40 @@ mod tests {
 
     #[test]
     fn the_input_ends_with_the_last_source_if_all_can_tell() {
-        let env = scripted::env(Instant(0));
+        let clock = Arc::new(ScriptedClock::new(Instant(0)));
+        let env = Env { clock: clock.clone(), ..scripted::env(Instant(0)) };
         let durable = Arc::new(Durable::new(Epoch(0)));
-        let epochs = Epochs::new(env, Epoch::FIRST, Duration::from_micros(80)).with_recovery(durable, true);
+        let epochs = Epochs::new(env, Epoch(1), Duration::from_micros(80)).with_recovery(durable, true);
+        clock.set(Instant(80));
+        assert_eq!(epochs.current(), Epoch(2));
         let micros = |micros| Some(Duration::from_micros(micros));
         assert_eq!(epochs.remaining(), micros(80));
         let (first, second) = (epochs.add_forecast(), epochs.add_forecast());
-        epochs.set_forecast(first, micros(90));
+        epochs.set_forecast(first, micros(170));
         assert_eq!(epochs.remaining(), micros(80), "the second cannot tell");
-        epochs.set_forecast(second, micros(100));
+        epochs.set_forecast(second, micros(180));
         assert_eq!(epochs.remaining(), micros(60));
         epochs.set_forecast(second, Some(Duration::ZERO));
         assert_eq!(epochs.remaining(), micros(50), "the second has ended");
+    }
+
+    #[test]
+    fn the_very_first_epoch_is_the_last_one_of_little_input() {
+        let clock = Arc::new(ScriptedClock::new(Instant(0)));
+        let env = Env { clock: clock.clone(), ..scripted::env(Instant(0)) };
+        let durable = Arc::new(Durable::new(Epoch(0)));
+        let epochs = Epochs::new(env, Epoch(1), Duration::from_micros(80)).with_recovery(durable, true);
+        let source = epochs.add_forecast();
+        let due = |end| {
+            epochs.set_forecast(source, Some(Duration::from_micros(end)));
+            epochs.remaining().unwrap().as_micros()
+        };
+        assert_eq!((due(79), due(80), due(120), due(121)), (120, 120, 120, 80));
+        epochs.set_forecast(source, Some(Duration::from_micros(110)));
+        clock.set(Instant(119));
+        assert_eq!(epochs.current(), Epoch(1));
+        clock.set(Instant(120));
+        assert_eq!(epochs.current(), Epoch(2), "the forecast was wrong");
     }
 
     #[test]
