@@ -72,9 +72,9 @@ fn reserve(_: &File, _: &Region) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the disk begin to take bytes that were just written, and waits for nothing. Other than a sync this makes nothing
-/// safe: to commit each piece, and have the disk empty its own memory for it, slows everything down, the workers too. That
-/// a piece cannot be written is told by the next sync.
+/// Has the disk begin to take bytes that were just written, where the system can be told so. Unlike a sync this makes
+/// nothing safe: to commit each piece, and have the disk empty its own memory for it, slows everything down, the workers
+/// too. That a piece cannot be written is told by the next sync.
 #[cfg(target_os = "linux")]
 fn begin_write(file: &File, from: u64, length: u64) {
     use rustix::fs::{Advice, fadvise};
