@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use timely::scheduling::SyncActivator;
 
-/// The keys of a step whose state an epoch changed, and their states at its end.
+/// The keys of a step whose state an epoch changed, and their states at its end. Of a key that is there twice the later
+/// state counts.
 #[derive(Clone, Debug)]
 pub struct Changes {
     pub keys: Keys,

@@ -1,5 +1,6 @@
 //! Driver of steps that remember: they see each epoch by itself, are woken by system time, and told the end of input.
 
+use super::ahead::Ahead;
 use super::alarm::Alarm;
 use super::build::{BuildCx, Stream};
 use super::durable::Changes;
@@ -136,8 +137,9 @@ pub trait Keyed: 'static {
     }
 
     /// The states of the keys that changed since the last call, as they are now; null for keys that have none any more.
-    /// Called at the end of each epoch, after `on_epoch`, if something is kept. They may also be those of all keys that the
-    /// logic has ([`Changes::of_all`]), if it keeps [`Kept::Keys`].
+    /// Called at the end of each epoch, after `on_epoch`, if something is kept; and between batches, where that makes for
+    /// shorter pauses. They may also be those of all keys that the logic has ([`Changes::of_all`]), if it keeps
+    /// [`Kept::Keys`].
     ///
     /// # Errors
     /// As for `on_batch`.
@@ -218,6 +220,7 @@ fn build<'s, P: ParallelizationContract<u64, Packet>>(
             ports,
             pending: BTreeMap::new(),
             line,
+            ahead: Ahead::default(),
             kept,
             owned: owned.unwrap_or_default(),
             is_told_end,
@@ -323,6 +326,7 @@ struct Machine<L> {
     logic: L,
     ports: Ports,
     line: Option<HandIn>,
+    ahead: Ahead,
     /// The name in the store of what is kept.
     kept: Option<StepId>,
     /// The key groups that no other worker has states of.
@@ -361,14 +365,12 @@ impl<L: Keyed> Machine<L> {
     /// Hands in what an epoch changed.
     fn hand_in(&mut self, epoch: Epoch, now: Instant) -> Result<(), LogicError> {
         let (Some(line), Some(name)) = (&self.line, &self.kept) else { return Ok(()) };
-        match self.logic.snapshot(now)? {
+        for mut changes in self.ahead.end(self.logic.snapshot(now)?)? {
+            changes.whole = overlap(&changes.whole, &self.owned);
             // What was done before the first epoch counts to it.
-            Some(mut changes) => {
-                changes.whole = overlap(&changes.whole, &self.owned);
-                line.state(name, epoch.max(line.recovery().first_epoch()), &changes)
-            }
-            None => Ok(()),
+            line.state(name, epoch.max(line.recovery().first_epoch()), &changes)?;
         }
+        Ok(())
     }
 
     /// Runs what the frontier allows: the epoch that it stands in eagerly, and all before it to their ends. Then wakes
@@ -428,11 +430,15 @@ impl<L: Keyed> Machine<L> {
                 Some(mark) => self.logic.on_mark(input, mark, now, &mut out),
                 None => {
                     self.ports.took(batch.num_rows());
+                    self.ahead.took(batch.num_rows());
                     self.logic.on_batch(input, batch, now, &mut out)
                 }
             };
             self.ports.send(Some(time), given);
             done?;
+            if self.ahead.is_due() {
+                self.ahead.keep(self.logic.snapshot(now)?);
+            }
         }
         Ok(())
     }

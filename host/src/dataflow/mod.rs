@@ -6,6 +6,7 @@
 //! - Nothing in an operator blocks. What may block runs on a thread of its own and wakes the operator.
 //! - Rows are counted where they enter and leave a step, by drivers alone.
 
+mod ahead;
 mod alarm;
 mod answers;
 pub mod build;

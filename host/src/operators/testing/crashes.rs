@@ -47,24 +47,29 @@ pub fn in_turn(batches: Vec<(i64, Batch)>) -> Vec<At> {
 }
 
 /// Checks that logic gives the same, call by call, wherever crashes cut its input and with however many workers it goes
-/// on, and that the store has the same in the end. Returns what it gives without crashes, as `port key: columns`, and
+/// on, and that the store has the same in the end, also if states are taken between batches. Returns what it gives without crashes, as `port key: columns`, and
 /// what is kept after each call.
 pub fn check_crashes<L: Keyed>(make: impl Fn() -> L, inputs: &[At]) -> (Vec<Vec<String>>, Vec<Store>) {
     let mut straight = Execution { workers: vec![make()] };
-    let wanted: Vec<Vec<String>> = inputs.iter().map(|input| straight.call(input)).collect();
-    let (kept, given) = run(&make, inputs, |_| (false, 1));
+    let wanted: Vec<Vec<String>> = inputs.iter().map(|input| straight.call(input, None)).collect();
+    let (kept, given) = run(&make, inputs, false, |_| (false, 1));
     assert_eq!(given, wanted, "keeping states changes nothing");
     for cut in 0..inputs.len() {
         for (before, after) in [(1, 1), (1, 3), (3, 2)] {
             let what = format!("a crash before call {cut}, {before} workers, then {after}");
-            let (stores, given) = run(&make, inputs, |at| (at == cut, if at < cut { before } else { after }));
+            let (stores, given) = run(&make, inputs, false, |at| (at == cut, if at < cut { before } else { after }));
             compare(given, &wanted, before * after == 1, &what);
             assert_eq!(stores, kept, "{what}");
         }
     }
-    let (stores, given) = run(&make, inputs, |at| (true, 1 + at % 3));
-    compare(given, &wanted, false, "a crash before each call");
-    assert_eq!(stores, kept, "a crash before each call");
+    for is_ahead in [false, true] {
+        let (stores, given) = run(&make, inputs, is_ahead, |at| (true, 1 + at % 3));
+        compare(given, &wanted, false, "a crash before each call");
+        assert_eq!(stores, kept, "a crash before each call");
+    }
+    let (stores, given) = run(&make, inputs, true, |_| (false, 1));
+    assert_eq!(given, wanted, "taking states ahead changes nothing");
+    assert_eq!(stores, kept, "states are taken ahead");
     (wanted, kept)
 }
 
@@ -79,10 +84,12 @@ fn compare(given: Vec<Vec<String>>, wanted: &[Vec<String>], in_order: bool, what
 }
 
 /// Runs logic with recovery; `plan` says for each call whether a crash comes before it, and with how many workers the
-/// execution runs that begins then. Returns what was kept and given with each call.
+/// execution runs that begins then. `is_ahead` says whether states are taken within calls, too. Returns what was kept and
+/// given with each call.
 fn run<L: Keyed>(
     make: impl Fn() -> L,
     inputs: &[At],
+    is_ahead: bool,
     plan: impl Fn(usize) -> (bool, usize),
 ) -> (Vec<Store>, Vec<Vec<String>>) {
     let (mut store, mut stores, mut given) = (Store::new(), Vec::new(), Vec::new());
@@ -92,7 +99,7 @@ fn run<L: Keyed>(
         if is_cut {
             execution = Execution::start(&make, workers, &store, input.0);
         }
-        given.push(execution.call(input));
+        given.push(execution.call(input, is_ahead.then_some(&mut store)));
         execution.hand_in(&mut store, input.0);
         stores.push(store.clone());
     }
@@ -124,48 +131,60 @@ impl<L: Keyed> Execution<L> {
         Execution { workers: (0..workers).map(logic).collect() }
     }
 
-    /// Lets something happen, after the wake-ups that are due; returns what is given.
-    fn call(&mut self, (now, input): &At) -> Vec<String> {
+    /// Lets something happen, after the wake-ups that are due; returns what is given. States are taken into `store` in
+    /// between, if there is one.
+    fn call(&mut self, (now, input): &At, mut store: Option<&mut Store>) -> Vec<String> {
         let (count, now) = (self.workers.len(), Instant(*now));
-        let calls = self.workers.iter_mut().enumerate().flat_map(|(worker, logic)| {
-            shown(|out| {
+        let mut calls = Vec::new();
+        for (worker, logic) in self.workers.iter_mut().enumerate() {
+            let mut take = |logic: &mut L| store.as_deref_mut().is_some_and(|store| take(logic, now, store));
+            calls.extend(shown(|out| {
                 if logic.wake_at().is_some_and(|at| at <= now) {
                     logic.on_wake(now, out)?;
                     assert!(logic.wake_at().is_none_or(|at| at > now), "it is not woken twice for a time");
+                    take(logic);
                 }
                 match input {
                     Input::Rows(input, batch) => {
                         let own = own(batch, worker, count);
                         if own.num_rows() > 0 {
                             logic.on_batch(*input, own, now, out)?;
+                            take(logic);
                         }
                     }
                     Input::Time => {}
                     Input::End => logic.on_eof(now, out)?,
                 }
                 logic.on_epoch(Epoch(1), out)
-            })
-        });
-        calls.collect()
+            }));
+        }
+        calls
     }
 
     /// Takes what changed into a store.
     fn hand_in(&mut self, store: &mut Store, now: i64) {
         for logic in &mut self.workers {
-            let Some(changes) = logic.snapshot(Instant(now)).unwrap() else { continue };
-            let keys: Vec<&str> = changes.keys.values().iter().flatten().collect();
-            assert!(!keys.is_empty(), "something has changed");
-            assert_eq!(keys.len(), keys.iter().collect::<BTreeSet<_>>().len(), "each key once");
-            assert_eq!(keys.len(), changes.values.len(), "a state each");
-            for (key, state) in keys.into_iter().zip(&changes.values) {
-                match state {
-                    Some(state) => drop(store.insert(key.to_owned(), state.to_vec())),
-                    None => drop(store.remove(key)),
-                }
+            if take(logic, Instant(now), store) {
+                assert!(!take(logic, Instant(now), store), "nothing has changed since");
             }
-            assert!(logic.snapshot(Instant(now)).unwrap().is_none(), "nothing has changed since");
         }
     }
+}
+
+/// Takes what changed into a store; returns whether anything did.
+fn take(logic: &mut impl Keyed, now: Instant, store: &mut Store) -> bool {
+    let Some(changes) = logic.snapshot(now).unwrap() else { return false };
+    let keys: Vec<&str> = changes.keys.values().iter().flatten().collect();
+    assert!(!keys.is_empty(), "something has changed");
+    assert_eq!(keys.len(), keys.iter().collect::<BTreeSet<_>>().len(), "each key once");
+    assert_eq!(keys.len(), changes.values.len(), "a state each");
+    for (key, state) in keys.into_iter().zip(&changes.values) {
+        match state {
+            Some(state) => drop(store.insert(key.to_owned(), state.to_vec())),
+            None => drop(store.remove(key)),
+        }
+    }
+    true
 }
 
 /// The rows of a batch that come to a worker; with several, it selects.
