@@ -67,7 +67,7 @@ fn epochs(c: &mut Criterion) {
         group.bench_function(format!("encode {size} bytes"), |b| {
             b.iter_batched(
                 fresh,
-                |changes| black_box(block::encode(&changes, 0..block::SLICES)),
+                |changes| black_box(block::encode(&changes, 0..block::SLICES, || {})),
                 BatchSize::LargeInput,
             );
         });

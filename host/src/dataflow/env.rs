@@ -27,6 +27,11 @@ pub trait Spawner: Send + Sync {
     /// Has the thread that calls it give way to those that rows go through, where there are fewer processors than threads.
     /// It still gets a share of them, so that nothing waits for it for ever.
     fn step_back(&self) {}
+
+    /// Has the thread that calls it, which has stepped back, pause for longer than it has worked since it last did. To be
+    /// called after each millisecond or less of work that can wait: a thread that works on and on keeps others from its
+    /// processor for several milliseconds, also if it has stepped back.
+    fn pause(&self) {}
 }
 
 /// Makes random numbers.
@@ -134,6 +139,28 @@ pub mod real {
             #[cfg(target_os = "linux")]
             rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE).ok();
         }
+
+        fn pause(&self) {
+            // Only Linux is known to need it.
+            #[cfg(target_os = "linux")]
+            pause();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn pause() {
+        use rustix::time::{ClockId, clock_gettime};
+        use std::cell::Cell;
+
+        /// Several threads that pause for so long still use a whole processor that nobody else wants.
+        const TIMES: u32 = 2;
+        const MOST: Duration = Duration::from_millis(5);
+        thread_local! {
+            static WORKED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+        }
+        let Ok(worked) = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)) else { return };
+        let before = WORKED.replace(worked);
+        std::thread::sleep((worked.saturating_sub(before) * TIMES).min(MOST));
     }
 
     /// Threads that cannot be started are done without.

@@ -88,11 +88,11 @@ pub fn check(changes: &Changes) -> Result<(), LogicError> {
 }
 
 /// Encodes those changes whose keys lie in some slices, in the order of the keys' hashes; of a key that is there twice the
-/// later row counts. They have passed [`check`].
+/// later row counts. They have passed [`check`]. Calls `pause` after each slice.
 ///
 /// # Errors
 /// None is known.
-pub fn encode(changes: &Changes, slices: Range<u64>) -> Result<Vec<Block>, ArrowError> {
+pub fn encode(changes: &Changes, slices: Range<u64>, mut pause: impl FnMut()) -> Result<Vec<Block>, ArrowError> {
     let values = &changes.values;
     let slice_of = |hash: u64| slice_of(key::group_of(hash));
     let mut blocks = Vec::new();
@@ -105,6 +105,7 @@ pub fn encode(changes: &Changes, slices: Range<u64>) -> Result<Vec<Block>, Arrow
             false => Cow::Borrowed(rows),
         };
         encode_slice(&changes.keys, values, &rows, is_whole, &mut blocks)?;
+        pause();
     }
     Ok(blocks)
 }
@@ -366,7 +367,7 @@ mod tests {
         fn what_is_encoded_decodes_to_the_last_state_of_each_key(
             rows in prop::collection::vec(("[a-z]{0,3}", prop::option::of(prop::collection::vec(any::<u8>(), 0..40))), 0..200)
         ) {
-            let got = decoded(&encode(&changes(&rows), 0..SLICES).unwrap());
+            let got = decoded(&encode(&changes(&rows), 0..SLICES, || {}).unwrap());
             let hashes: Vec<_> = got.iter().map(|(key, _)| key::hash(key)).collect();
             prop_assert!(hashes.is_sorted());
             let (count, got): (_, BTreeMap<_, _>) = (got.len(), got.into_iter().collect());
@@ -387,7 +388,7 @@ mod tests {
                 .map(|n| (n.to_string(), (n % 3 > 0).then(|| vec![b'x'; n % 50 * if is_large { 40 } else { 1 }])))
                 .filter(|(key, _)| key::hash(key) >> 60 < if is_large { 1 } else { 16 })
                 .collect();
-            let block = encode(&changes(&rows), 0..SLICES).unwrap().remove(0);
+            let block = encode(&changes(&rows), 0..SLICES, || {}).unwrap().remove(0);
             let mut bytes = block.bytes.clone();
             let at = at.index(bytes.len());
             bytes[at] = to;
@@ -403,7 +404,7 @@ mod tests {
     #[test]
     fn a_length_that_lies_is_refused_before_memory_is_taken_for_it() {
         let rows: Vec<_> = (0..4).map(|_| ("a".to_owned(), Some(vec![b'x'; 9000]))).collect();
-        let block = encode(&changes(&rows), 0..SLICES).unwrap().remove(0);
+        let block = encode(&changes(&rows), 0..SLICES, || {}).unwrap().remove(0);
         let size = 9000_i64.to_le_bytes();
         let at = block.bytes.windows(8).position(|window| window == size).unwrap();
         for lie in [i64::MAX, 1 << 40, -2] {
@@ -416,7 +417,7 @@ mod tests {
     #[test]
     fn blocks_that_are_lz4_are_read() {
         let rows: Vec<_> = (0..4).map(|n| ("a".to_owned(), Some(vec![n; 9000]))).collect();
-        let block = encode(&changes(&rows), 0..SLICES).unwrap().remove(0);
+        let block = encode(&changes(&rows), 0..SLICES, || {}).unwrap().remove(0);
         let now = decode(&block.bytes, block.groups, block.rows).unwrap();
         let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
         let mut writer = StreamWriter::try_new_with_options(Vec::new(), &SCHEMA, options).unwrap();
@@ -438,7 +439,7 @@ mod tests {
         let rows: Vec<_> = rows.collect();
         // One group of slice 5 is missing.
         let whole = Changes { whole: 0..6 * GROUPS - 1, ..changes(&rows) };
-        for block in encode(&whole, 0..SLICES).unwrap() {
+        for block in encode(&whole, 0..SLICES, || {}).unwrap() {
             let slice = slice_of(block.groups.0);
             assert_eq!(block.is_whole, slice < 5 && slice != 1, "slice {slice}");
             let values = decode(&block.bytes, block.groups, block.rows).unwrap().values;
@@ -449,10 +450,10 @@ mod tests {
     #[test]
     fn blocks_are_cut_when_full_and_a_state_too_large_is_named() {
         let rows: Vec<_> = (0..64).map(|n| (format!("key {n}"), Some(vec![7; 100_000]))).collect();
-        let blocks = encode(&changes(&rows), 0..SLICES).unwrap();
+        let blocks = encode(&changes(&rows), 0..SLICES, || {}).unwrap();
         assert_eq!(decoded(&blocks).len(), 64);
         let one: Vec<_> = rows.iter().map(|(_, value)| ("a".to_owned(), value.clone())).collect();
-        assert_eq!(encode(&changes(&one), 0..SLICES).unwrap().len(), 1);
+        assert_eq!(encode(&changes(&one), 0..SLICES, || {}).unwrap().len(), 1);
         let error = check(&changes(&[("big".to_owned(), Some(vec![0; MOST_VALUE + 1]))])).unwrap_err();
         assert!(error.message.starts_with("the state of key \"big\" has 16777217 bytes"), "{error}");
         assert_eq!(error.domain, crate::dataflow::error::Domain::User);

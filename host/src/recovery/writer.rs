@@ -228,7 +228,7 @@ impl Writer {
     }
 
     fn encode(&mut self, step: StepNumber, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
-        let blocks = block::encode(changes, self.slices.clone())?;
+        let blocks = block::encode(changes, self.slices.clone(), || self.cx.env.spawner.pause())?;
         let whole: BTreeSet<u64> =
             blocks.iter().filter(|block| block.is_whole).map(|block| slice_of(block.groups.0)).collect();
         // What was handed in for the epoch before is not newer than the whole.
@@ -272,6 +272,8 @@ impl Writer {
             if let Some(work) = compact::next_work(part.catalogue()) {
                 let transaction = compact::merge(&**part, &work)?;
                 part.commit(transaction)?;
+                drop(part);
+                self.cx.env.spawner.pause();
                 return Ok(true);
             }
             self.rises = 0;

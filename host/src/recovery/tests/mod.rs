@@ -82,7 +82,8 @@ fn seal(part: &mut dyn PartStore, epoch: u64, changes: &Changes) {
 fn seal_and_advance(part: &mut dyn PartStore, epoch: u64, changes: &Changes, floor: Option<Epoch>) {
     let identity = &part.catalogue().identity;
     let is_mine = |group: u64| block::slice_of(group) * identity.parts / block::SLICES == identity.part;
-    let blocks = block::encode(changes, 0..block::SLICES).unwrap().into_iter().filter(|block| is_mine(block.groups.0));
+    let blocks =
+        block::encode(changes, 0..block::SLICES, || {}).unwrap().into_iter().filter(|block| is_mine(block.groups.0));
     let blocks = blocks.map(|block| handed_in(block, Epoch(epoch), 1)).collect();
     let mut positions = Vec::new();
     for role in [Role::Sink, Role::Source].into_iter().filter(|_| is_mine(group_of(hash("p")))) {
