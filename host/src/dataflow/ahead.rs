@@ -106,7 +106,7 @@ mod tests {
     /// States of keys by their numbers; an odd round takes the key's state away.
     fn changes(keys: Range<usize>, round: u8) -> Changes {
         let names = StringArray::from_iter_values(keys.clone().map(|key| format!("key {key}")));
-        let values: BinaryArray = keys.map(|_| (round % 2 == 0).then_some([round])).collect();
+        let values: BinaryArray = keys.map(|_| round.is_multiple_of(2).then_some([round])).collect();
         Changes::of_some(Keys::new(names), values)
     }
 
