@@ -300,7 +300,7 @@ impl Recovery for ClaimedStore {
         // A part that is tidied up keeps the disk from those that still seal, for which sinks wait. The threads end when
         // the store is dropped, so that nothing else may hold the lines to them.
         let orders = Arc::downgrade(&self.orders);
-        self.seals.when_sealed(Box::new(move || {
+        self.seals.end(Box::new(move || {
             for order in orders.upgrade().iter().flat_map(|orders| orders.iter()) {
                 order.send(Order::End).ok();
             }

@@ -15,6 +15,7 @@ use crate::dataflow::writers::Writers;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, unbounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A part, as its writer and those who load share it.
@@ -45,6 +46,8 @@ pub enum Order {
 pub struct Seals {
     pub durable: Arc<Durable>,
     state: Mutex<State>,
+    /// Whether the parts will be asked for nothing more, so that everybody waits for them.
+    is_ending: AtomicBool,
 }
 
 struct State {
@@ -62,7 +65,7 @@ impl Seals {
     /// All of `parts` parts are at an epoch.
     pub fn new(parts: usize, at: Epoch) -> Self {
         let state = State { sealed: vec![at; parts], asked: at, complete: at, then: None };
-        Seals { durable: Arc::new(Durable::new(at)), state: Mutex::new(state) }
+        Seals { durable: Arc::new(Durable::new(at)), state: Mutex::new(state), is_ending: AtomicBool::new(false) }
     }
 
     /// The epoch is complete. Calls `ask`, once in all and in the order of epochs, if anything was handed in since the
@@ -80,8 +83,10 @@ impl Seals {
         self.publish(&mut state);
     }
 
-    /// Has something done once all parts have sealed what they were asked to, which may be now.
-    pub fn when_sealed(&self, then: Box<dyn FnOnce() + Send>) {
+    /// The parts will be asked for nothing more. Has something done once all have sealed what they were asked to, which may
+    /// be now.
+    pub fn end(&self, then: Box<dyn FnOnce() + Send>) {
+        self.is_ending.store(true, Ordering::Release);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.then = Some(then);
         self.publish(&mut state);
@@ -228,7 +233,7 @@ impl Writer {
     }
 
     fn encode(&mut self, step: StepNumber, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
-        let blocks = block::encode(changes, self.slices.clone(), || self.cx.env.spawner.pause())?;
+        let blocks = block::encode(changes, self.slices.clone(), || self.pause())?;
         let whole: BTreeSet<u64> =
             blocks.iter().filter(|block| block.is_whole).map(|block| slice_of(block.groups.0)).collect();
         // What was handed in for the epoch before is not newer than the whole.
@@ -237,6 +242,13 @@ impl Writer {
         self.blocks.retain(|(row, _)| !is_replaced(row));
         self.blocks.extend(blocks.into_iter().map(|block| compact::handed_in(block, epoch, step)));
         Ok(())
+    }
+
+    /// Lets those go on that rows go through, as long as any may come.
+    fn pause(&self) {
+        if !self.cx.seals.is_ending.load(Ordering::Acquire) {
+            self.cx.env.spawner.pause();
+        }
     }
 
     fn seal(&mut self, epoch: Epoch) -> Result<(), StoreError> {
@@ -273,7 +285,7 @@ impl Writer {
                 let transaction = compact::merge(&**part, &work)?;
                 part.commit(transaction)?;
                 drop(part);
-                self.cx.env.spawner.pause();
+                self.pause();
                 return Ok(true);
             }
             self.rises = 0;
@@ -286,7 +298,6 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn what_follows_the_last_seal_waits_for_all_parts() {
@@ -294,7 +305,7 @@ mod tests {
         let is_done = Arc::new(AtomicBool::new(false));
         let follow = || {
             let is_done = is_done.clone();
-            seals.when_sealed(Box::new(move || is_done.store(true, Ordering::Relaxed)));
+            seals.end(Box::new(move || is_done.store(true, Ordering::Relaxed)));
         };
         seals.complete(Epoch(4), Epoch(4), || {});
         seals.sealed(1, Epoch(4));
