@@ -4,8 +4,8 @@
 //! about once an epoch, which is where most of them change for so many rows.
 
 use super::durable::Changes;
+use super::error::LogicError;
 use crate::data::key::Keys;
-use crate::dataflow::error::LogicError;
 use arrow::array::{Array, AsArray, BinaryArray, StringArray};
 use arrow::compute::concat;
 

@@ -309,7 +309,9 @@ mod tests {
         };
         seals.complete(Epoch(4), Epoch(4), || {});
         seals.sealed(1, Epoch(4));
+        assert!(!seals.is_ending.load(Ordering::Relaxed), "writers may pause");
         follow();
+        assert!(seals.is_ending.load(Ordering::Relaxed), "everybody waits for them now");
         assert_eq!((is_done.load(Ordering::Relaxed), seals.durable.newest()), (false, Epoch(3)));
         seals.sealed(0, Epoch(4));
         assert_eq!((is_done.swap(false, Ordering::Relaxed), seals.durable.newest()), (true, Epoch(4)));
