@@ -15,6 +15,7 @@ use wxhost::dataflow::failure::FailureSlot;
 use wxhost::dataflow::writers::Writers;
 use wxhost::recovery::block;
 use wxhost::recovery::catalogue::Step;
+use wxhost::recovery::encode::Encoder;
 use wxhost::recovery::resume::Wanted;
 use wxhost::recovery::store::{ClaimedStore, Options, Store};
 
@@ -64,10 +65,11 @@ fn epochs(c: &mut Criterion) {
         // Keys are hashed anew each time, as those of a batch are.
         let all = changes((0..CHANGED).map(|n| n * 7919 % KEYS), size);
         let fresh = || Changes::of_some(Keys::new(all.keys.values().clone()), all.values.clone());
+        let mut encoder = Encoder::new().expect("an encoder");
         group.bench_function(format!("encode {size} bytes"), |b| {
             b.iter_batched(
                 fresh,
-                |changes| black_box(block::encode(&changes, 0..block::SLICES, || {})),
+                |changes| black_box(encoder.encode(&changes, 0..block::SLICES, || {})),
                 BatchSize::LargeInput,
             );
         });

@@ -8,34 +8,25 @@
 use crate::data::key::{self, KEY_GROUPS, Keys};
 use crate::dataflow::durable::Changes;
 use crate::dataflow::error::LogicError;
-use arrow::array::{Array, AsArray, BinaryArray, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, AsArray, BinaryArray, StringArray};
 use arrow::buffer::Buffer;
-use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
 use arrow::ipc::reader::read_record_batch;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow::ipc::{self, CompressionType, MetadataVersion, root_as_message};
-use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 /// Slices of the key groups.
 pub const SLICES: u64 = 64;
 /// Groups of a slice.
-const GROUPS: u64 = KEY_GROUPS / SLICES;
+pub(super) const GROUPS: u64 = KEY_GROUPS / SLICES;
 /// Bytes of keys and values at which a block is full.
 pub const FULL: usize = 256 << 10;
 /// The longest key or state.
-const MOST_VALUE: usize = 16 << 20;
+pub(super) const MOST_VALUE: usize = 16 << 20;
 /// The most bytes that a block decodes to: nearly full, and then the longest key and state.
 const MOST_DECODED: i64 = 40 << 20;
-/// Below this, what compression saves is less than its frames.
-const WORTH_COMPRESSION: usize = 1 << 10;
-/// The fastest: states are mostly numbers that do not get shorter, keys and offsets do.
-const LEVEL: i32 = 1;
 
-static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+pub(super) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let value = Field::new("value", DataType::Binary, true);
     Arc::new(Schema::new(vec![Field::new("key", DataType::Utf8, false), value]))
 });
@@ -85,139 +76,6 @@ pub fn check(changes: &Changes) -> Result<(), LogicError> {
         return Err(LogicError::user(message));
     }
     Ok(())
-}
-
-/// Encodes those changes whose keys lie in some slices, in the order of the keys' hashes; of a key that is there twice the
-/// later row counts. They have passed [`check`]. Calls `pause` after each slice.
-///
-/// # Errors
-/// None is known.
-pub fn encode(changes: &Changes, slices: Range<u64>, mut pause: impl FnMut()) -> Result<Vec<Block>, ArrowError> {
-    let values = &changes.values;
-    let slice_of = |hash: u64| slice_of(key::group_of(hash));
-    let mut blocks = Vec::new();
-    for rows in sorted(&changes.keys, slices).chunk_by(|a, b| slice_of(a.0) == slice_of(b.0)) {
-        let is_valid = |row: &(u64, u32)| values.is_valid(row.1 as usize);
-        // A slice of which nothing is left would have no base to say so.
-        let is_whole = is_covered(slice_of(rows[0].0), &changes.whole) && rows.iter().any(is_valid);
-        let rows = match is_whole && values.null_count() > 0 {
-            true => Cow::from_iter(rows.iter().copied().filter(is_valid)),
-            false => Cow::Borrowed(rows),
-        };
-        encode_slice(&changes.keys, values, &rows, is_whole, &mut blocks)?;
-        pause();
-    }
-    Ok(blocks)
-}
-
-/// Whether a slice lies in some key groups wholly.
-fn is_covered(slice: u64, groups: &Range<u64>) -> bool {
-    groups.start <= slice * GROUPS && (slice + 1) * GROUPS <= groups.end
-}
-
-fn encode_slice(
-    keys: &Keys,
-    values: &BinaryArray,
-    rows: &[(u64, u32)],
-    is_whole: bool,
-    blocks: &mut Vec<Block>,
-) -> Result<(), ArrowError> {
-    let keys = keys.values();
-    let (key_ends, value_ends) = (keys.value_offsets(), values.value_offsets());
-    let (mut start, mut bytes) = (0, 0);
-    for (at, &(_, row)) in rows.iter().enumerate() {
-        bytes += length(key_ends, row as usize) + length(value_ends, row as usize);
-        if bytes >= FULL || at + 1 == rows.len() {
-            blocks.push(Block { is_whole, ..pick(keys, values, &rows[start..=at])? });
-            (start, bytes) = (at + 1, 0);
-        }
-    }
-    Ok(())
-}
-
-fn length(ends: &[i32], row: usize) -> usize {
-    (ends[row + 1] - ends[row]) as usize
-}
-
-/// The rows of some slices that count with their hashes, sorted by hash and key.
-fn sorted(keys: &Keys, slices: Range<u64>) -> Vec<(u64, u32)> {
-    let is_wanted = |hash: u64| slices.contains(&slice_of(key::group_of(hash)));
-    let rows = keys.hashes().iter().copied().zip(0..).filter(|&(hash, _)| is_wanted(hash)).collect();
-    let mut order = sorted_by_hash(rows);
-    // Equal hashes are rare: a key twice, or two keys in 2^64.
-    if order.array_windows().any(|[a, b]| a.0 == b.0) {
-        let key = |row: u32| keys.values().value(row as usize);
-        order.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))).then(a.1.cmp(&b.1)));
-        order.dedup_by(|later, kept| {
-            let is_same = later.0 == kept.0 && key(later.1) == key(kept.1);
-            if is_same {
-                *kept = *later;
-            }
-            is_same
-        });
-    }
-    order
-}
-
-/// Hashes with their rows, sorted. They are spread evenly, so once they are dealt out by their first bits to as many places
-/// as there are hashes, hardly anything is left to sort.
-fn sorted_by_hash(mut rows: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
-    /// Fewer are sorted as they are.
-    const FEW: usize = 128;
-    /// The counters of so many bits still fit the cache.
-    const MOST_BITS: u32 = 16;
-    // Keys of a few slices have their first bits in common.
-    let common = rows.iter().fold(0, |differs, (hash, _)| differs | (hash ^ rows[0].0)).leading_zeros();
-    if rows.len() < FEW || common == u64::BITS {
-        rows.sort_unstable();
-        return rows;
-    }
-    let bits = rows.len().ilog2().min(MOST_BITS);
-    let place = |hash: u64| usize::try_from((hash << common) >> (u64::BITS - bits)).expect("a few bits fit a usize");
-    let mut ends = vec![0_u32; 1 << bits];
-    rows.iter().for_each(|&(hash, _)| ends[place(hash)] += 1);
-    let mut total = 0;
-    for end in &mut ends {
-        total += std::mem::replace(end, total);
-    }
-    // What are the starts now are the ends when all are dealt out.
-    let mut order = vec![(0, 0); rows.len()];
-    for (hash, row) in rows {
-        let end = &mut ends[place(hash)];
-        order[*end as usize] = (hash, row);
-        *end += 1;
-    }
-    let mut start = 0;
-    for end in ends {
-        order[start..end as usize].sort_unstable();
-        start = end as usize;
-    }
-    order
-}
-
-fn pick(keys: &StringArray, values: &BinaryArray, rows: &[(u64, u32)]) -> Result<Block, ArrowError> {
-    let index: UInt32Array = rows.iter().map(|&(_, row)| row).collect();
-    let (keys, values) = (take(keys, &index, None)?, take(values, &index, None)?);
-    let hashes = (rows[0].0, rows[rows.len() - 1].0);
-    encode_sorted(keys.as_string().clone(), values.as_binary().clone(), hashes)
-}
-
-/// Encodes rows that are sorted already and lie in one slice; `hashes` are the first and the last one's.
-///
-/// # Errors
-/// A null key.
-pub fn encode_sorted(keys: StringArray, values: BinaryArray, hashes: (u64, u64)) -> Result<Block, ArrowError> {
-    let rows = keys.len() as u64;
-    let raw = keys.value_data().len() + values.value_data().len();
-    let mut options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
-    if raw >= WORTH_COMPRESSION {
-        options = options.try_with_compression(Some(CompressionType::ZSTD))?.try_with_compression_level(Some(LEVEL))?;
-    }
-    let batch = RecordBatch::try_new(SCHEMA.clone(), vec![Arc::new(keys), Arc::new(values)])?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(raw / 2 + 1024), &SCHEMA, options)?;
-    writer.write(&batch)?;
-    let groups = (key::group_of(hashes.0), key::group_of(hashes.1));
-    Ok(Block { groups, rows, bytes: writer.into_inner()?, is_whole: false })
 }
 
 /// Decodes a block that should have `rows` rows in `groups`. Whatever the bytes are, it takes no more memory than a
@@ -272,6 +130,11 @@ fn message<'a>(rest: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), String> {
     let message = root_as_message(metadata).map_err(|error| error.to_string())?;
     let body = cut(rest, usize::try_from(message.bodyLength()).map_err(|_| "a length is negative")?)?;
     Ok((metadata, body))
+}
+
+/// The bytes of a row, from where rows end.
+pub(super) fn length(ends: &[i32], row: usize) -> usize {
+    (ends[row + 1] - ends[row]) as usize
 }
 
 fn check_schema(metadata: &[u8]) -> Result<(), String> {
@@ -331,50 +194,11 @@ fn check_sizes(batch: &ipc::RecordBatch<'_>, body: &[u8], rows: u64) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{bytes, encoded};
     use super::*;
+    use arrow::array::RecordBatch;
+    use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn changes(rows: &[(String, Option<Vec<u8>>)]) -> Changes {
-        let keys: StringArray = rows.iter().map(|(key, _)| Some(key.as_str())).collect();
-        let values: BinaryArray = rows.iter().map(|(_, value)| value.as_deref()).collect();
-        Changes::of_some(Keys::new(keys), values)
-    }
-
-    fn decoded(blocks: &[Block]) -> Vec<(String, Option<Vec<u8>>)> {
-        let mut rows = Vec::new();
-        for block in blocks {
-            let got = decode(&block.bytes, block.groups, block.rows).unwrap();
-            assert_eq!(slice_of(block.groups.0), slice_of(block.groups.1));
-            let values = got.values.iter().map(|value| value.map(<[u8]>::to_vec));
-            rows.extend(got.keys.iter().map(|key| key.unwrap().to_owned()).zip(values));
-        }
-        rows
-    }
-
-    proptest! {
-        #[test]
-        fn hashes_are_sorted(
-            hashes in prop::collection::vec(any::<u64>(), 0..1000), shift in 0..64_u32, is_alike in any::<bool>()
-        ) {
-            let hashes: Vec<u64> = hashes.into_iter().map(|hash| if is_alike { hash >> shift } else { hash }).collect();
-            let mut expected: Vec<(u64, u32)> = hashes.iter().copied().zip(0..).collect();
-            expected.sort_unstable();
-            prop_assert_eq!(sorted_by_hash(hashes.into_iter().zip(0..).collect()), expected);
-        }
-
-        #[test]
-        fn what_is_encoded_decodes_to_the_last_state_of_each_key(
-            rows in prop::collection::vec(("[a-z]{0,3}", prop::option::of(prop::collection::vec(any::<u8>(), 0..40))), 0..200)
-        ) {
-            let got = decoded(&encode(&changes(&rows), 0..SLICES, || {}).unwrap());
-            let hashes: Vec<_> = got.iter().map(|(key, _)| key::hash(key)).collect();
-            prop_assert!(hashes.is_sorted());
-            let (count, got): (_, BTreeMap<_, _>) = (got.len(), got.into_iter().collect());
-            prop_assert_eq!(count, got.len());
-            prop_assert_eq!(got, rows.into_iter().collect::<BTreeMap<_, _>>());
-        }
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -388,7 +212,7 @@ mod tests {
                 .map(|n| (n.to_string(), (n % 3 > 0).then(|| vec![b'x'; n % 50 * if is_large { 40 } else { 1 }])))
                 .filter(|(key, _)| key::hash(key) >> 60 < if is_large { 1 } else { 16 })
                 .collect();
-            let block = encode(&changes(&rows), 0..SLICES, || {}).unwrap().remove(0);
+            let block = encoded(&bytes(&rows)).remove(0);
             let mut bytes = block.bytes.clone();
             let at = at.index(bytes.len());
             bytes[at] = to;
@@ -404,7 +228,7 @@ mod tests {
     #[test]
     fn a_length_that_lies_is_refused_before_memory_is_taken_for_it() {
         let rows: Vec<_> = (0..4).map(|_| ("a".to_owned(), Some(vec![b'x'; 9000]))).collect();
-        let block = encode(&changes(&rows), 0..SLICES, || {}).unwrap().remove(0);
+        let block = encoded(&bytes(&rows)).remove(0);
         let size = 9000_i64.to_le_bytes();
         let at = block.bytes.windows(8).position(|window| window == size).unwrap();
         for lie in [i64::MAX, 1 << 40, -2] {
@@ -417,7 +241,7 @@ mod tests {
     #[test]
     fn blocks_that_are_lz4_are_read() {
         let rows: Vec<_> = (0..4).map(|n| ("a".to_owned(), Some(vec![n; 9000]))).collect();
-        let block = encode(&changes(&rows), 0..SLICES, || {}).unwrap().remove(0);
+        let block = encoded(&bytes(&rows)).remove(0);
         let now = decode(&block.bytes, block.groups, block.rows).unwrap();
         let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
         let mut writer = StreamWriter::try_new_with_options(Vec::new(), &SCHEMA, options).unwrap();
@@ -427,35 +251,5 @@ mod tests {
         assert_ne!(bytes, block.bytes);
         let before = decode(&bytes, block.groups, block.rows).unwrap();
         assert_eq!((before.keys, before.values, before.hashes), (now.keys, now.values, now.hashes));
-    }
-
-    #[test]
-    fn a_slice_that_is_there_wholly_says_so() {
-        let names: Vec<String> = (0..2000).map(|n| format!("key {n}")).collect();
-        let slice = |name: &str| slice_of(key::group_of(key::hash(name)));
-        // Of slice 1 nothing is left, of slice 2 every other key.
-        let is_kept = |n: usize, name: &str| slice(name) != 1 && (slice(name) != 2 || n.is_multiple_of(2));
-        let rows = names.iter().enumerate().map(|(n, name)| (name.clone(), is_kept(n, name).then(|| vec![1])));
-        let rows: Vec<_> = rows.collect();
-        // One group of slice 5 is missing.
-        let whole = Changes { whole: 0..6 * GROUPS - 1, ..changes(&rows) };
-        for block in encode(&whole, 0..SLICES, || {}).unwrap() {
-            let slice = slice_of(block.groups.0);
-            assert_eq!(block.is_whole, slice < 5 && slice != 1, "slice {slice}");
-            let values = decode(&block.bytes, block.groups, block.rows).unwrap().values;
-            assert_eq!(values.null_count() > 0, slice == 1, "slice {slice}");
-        }
-    }
-
-    #[test]
-    fn blocks_are_cut_when_full_and_a_state_too_large_is_named() {
-        let rows: Vec<_> = (0..64).map(|n| (format!("key {n}"), Some(vec![7; 100_000]))).collect();
-        let blocks = encode(&changes(&rows), 0..SLICES, || {}).unwrap();
-        assert_eq!(decoded(&blocks).len(), 64);
-        let one: Vec<_> = rows.iter().map(|(_, value)| ("a".to_owned(), value.clone())).collect();
-        assert_eq!(encode(&changes(&one), 0..SLICES, || {}).unwrap().len(), 1);
-        let error = check(&changes(&[("big".to_owned(), Some(vec![0; MOST_VALUE + 1]))])).unwrap_err();
-        assert!(error.message.starts_with("the state of key \"big\" has 16777217 bytes"), "{error}");
-        assert_eq!(error.domain, crate::dataflow::error::Domain::User);
     }
 }

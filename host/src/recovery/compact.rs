@@ -8,6 +8,7 @@
 
 use super::block::{self, Block, slice_of};
 use super::catalogue::{BlockRow, Catalogue, Layer, StepNumber};
+use super::encode::Encoder;
 use super::error::StoreError;
 use super::merge::Merge;
 use super::part::{PartStore, Transaction};
@@ -75,7 +76,7 @@ fn first_merged(sizes: &[u64]) -> Option<usize> {
 ///
 /// # Errors
 /// A block is damaged or cannot be read.
-pub fn merge(part: &dyn PartStore, work: &Work) -> Result<Transaction, StoreError> {
+pub fn merge(part: &dyn PartStore, work: &Work, encoder: &mut Encoder) -> Result<Transaction, StoreError> {
     let epoch = work.blocks.iter().map(|block| block.epoch).max().unwrap_or(Epoch(0));
     let mut merged = Vec::new();
     let merge = Merge {
@@ -86,7 +87,7 @@ pub fn merge(part: &dyn PartStore, work: &Work) -> Result<Transaction, StoreErro
     };
     merge.run(&mut |rows| {
         let ends = (rows.hashes[0], rows.hashes[rows.hashes.len() - 1]);
-        let block = block::encode_sorted(rows.keys, rows.values, ends);
+        let block = encoder.encode_sorted(rows.keys, rows.values, ends);
         let block = block.map_err(|error| StoreError::damaged(&part.catalogue().file, error))?;
         merged.push(row_of(block, work.into, epoch, work.step));
         Ok::<_, StoreError>(())

@@ -18,6 +18,7 @@ pub mod catalogue;
 pub mod check;
 pub mod compact;
 pub mod compare;
+pub mod encode;
 pub mod error;
 pub mod load;
 pub mod look;

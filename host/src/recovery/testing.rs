@@ -1,8 +1,10 @@
 //! Parts in memory, and a small flow's worth of changes, for tests.
 
+use super::block::{Block, SLICES};
 use super::catalogue::{BlockRow, Catalogue, Identity, Layer, Step};
 use super::compact::damaged;
 use super::compare::FlowStep;
+use super::encode::Encoder;
 use super::error::{StoreError, Trouble};
 use super::part::{PartStore, Transaction};
 use super::resume::{Wanted, file_name};
@@ -88,6 +90,17 @@ pub fn step(id: &str) -> FlowStep {
 }
 
 /// Changes of keys to numbers; none discards.
+pub fn bytes(rows: &[(String, Option<Vec<u8>>)]) -> Changes {
+    let keys: StringArray = rows.iter().map(|(key, _)| Some(key.as_str())).collect();
+    let values: BinaryArray = rows.iter().map(|(_, value)| value.as_deref()).collect();
+    Changes::of_some(Keys::new(keys), values)
+}
+
+/// Blocks of all that changed.
+pub fn encoded(changes: &Changes) -> Vec<Block> {
+    Encoder::new().unwrap().encode(changes, 0..SLICES, || {}).unwrap()
+}
+
 pub fn changes(rows: &[(&str, Option<u64>)]) -> Changes {
     let keys: StringArray = rows.iter().map(|(key, _)| Some(*key)).collect();
     let values: Vec<_> = rows.iter().map(|(_, value)| value.map(u64::to_le_bytes)).collect();

@@ -1,8 +1,9 @@
 //! The thread that writes a part: gathers what workers hand in, seals epochs, and compacts while nobody wants anything.
 
-use super::block::{self, slice_of};
+use super::block::slice_of;
 use super::catalogue::{BlockRow, PositionRow, Role, StepNumber};
 use super::compact;
+use super::encode::Encoder;
 use super::error::StoreError;
 use super::part::{PartStore, Transaction};
 use crate::data::ids::PartitionId;
@@ -126,6 +127,15 @@ pub struct WriterCx {
     pub retention: u64,
 }
 
+impl WriterCx {
+    /// Lets those go on that rows go through, as long as any may come.
+    fn pause(&self) {
+        if !self.seals.is_ending.load(Ordering::Acquire) {
+            self.env.spawner.pause();
+        }
+    }
+}
+
 /// Starts the thread that writes a part. It ends when what is returned is dropped and everything ordered is done, or
 /// when it fails: then the execution has failed.
 ///
@@ -145,6 +155,7 @@ pub fn start(
         cx: cx.clone(),
         part,
         slices,
+        encoder: Encoder::new().map_err(std::io::Error::other)?,
         blocks: Vec::new(),
         positions: Vec::new(),
         committed: BTreeMap::new(),
@@ -188,6 +199,7 @@ struct Writer {
     part: SharedPart,
     /// Those of the part.
     slices: Range<u64>,
+    encoder: Encoder,
     /// Of epochs that are not sealed yet.
     blocks: Vec<(BlockRow, Vec<u8>)>,
     positions: Vec<PositionRow>,
@@ -233,7 +245,8 @@ impl Writer {
     }
 
     fn encode(&mut self, step: StepNumber, epoch: Epoch, changes: &Changes) -> Result<(), LogicError> {
-        let blocks = block::encode(changes, self.slices.clone(), || self.pause())?;
+        let cx = &self.cx;
+        let blocks = self.encoder.encode(changes, self.slices.clone(), || cx.pause())?;
         let whole: BTreeSet<u64> =
             blocks.iter().filter(|block| block.is_whole).map(|block| slice_of(block.groups.0)).collect();
         // What was handed in for the epoch before is not newer than the whole.
@@ -242,13 +255,6 @@ impl Writer {
         self.blocks.retain(|(row, _)| !is_replaced(row));
         self.blocks.extend(blocks.into_iter().map(|block| compact::handed_in(block, epoch, step)));
         Ok(())
-    }
-
-    /// Lets those go on that rows go through, as long as any may come.
-    fn pause(&self) {
-        if !self.cx.seals.is_ending.load(Ordering::Acquire) {
-            self.cx.env.spawner.pause();
-        }
     }
 
     fn seal(&mut self, epoch: Epoch) -> Result<(), StoreError> {
@@ -282,10 +288,10 @@ impl Writer {
         let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
         if self.rises >= compact::RISES {
             if let Some(work) = compact::next_work(part.catalogue()) {
-                let transaction = compact::merge(&**part, &work)?;
+                let transaction = compact::merge(&**part, &work, &mut self.encoder)?;
                 part.commit(transaction)?;
                 drop(part);
-                self.pause();
+                self.cx.pause();
                 return Ok(true);
             }
             self.rises = 0;

@@ -32,10 +32,7 @@ fn seal(part: &mut dyn PartStore, epoch: u64, steps: &[(StepNumber, &Changes)], 
     let is_mine = |group: u64| block::slice_of(group) * identity.parts / block::SLICES == identity.part;
     let mut blocks = Vec::new();
     for (number, changes) in steps {
-        let encoded = block::encode(changes, 0..block::SLICES, || {})
-            .unwrap()
-            .into_iter()
-            .filter(|block| is_mine(block.groups.0));
+        let encoded = encoded(changes).into_iter().filter(|block| is_mine(block.groups.0));
         blocks.extend(encoded.map(|block| handed_in(block, Epoch(epoch), *number)));
     }
     let marks = retires.iter().map(|&number| mark(number, Epoch(epoch))).collect();

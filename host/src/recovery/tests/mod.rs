@@ -15,11 +15,12 @@ mod wrong_files;
 use super::block;
 use super::catalogue::{Execution, PositionRow, Role};
 use super::compact::{self, handed_in};
+use super::encode::Encoder;
 use super::load::Shelf;
 use super::part::{PartStore, Transaction};
 use super::resume::Resume;
 use super::store::{Options, Store};
-use super::testing::{Disk, MemoryPart, changes, step, wanted};
+use super::testing::{Disk, MemoryPart, changes, encoded, step, wanted};
 use crate::data::key::{KEY_GROUPS, group_of, hash};
 use crate::data::time::{Epoch, Instant};
 use crate::dataflow::durable::Changes;
@@ -82,8 +83,7 @@ fn seal(part: &mut dyn PartStore, epoch: u64, changes: &Changes) {
 fn seal_and_advance(part: &mut dyn PartStore, epoch: u64, changes: &Changes, floor: Option<Epoch>) {
     let identity = &part.catalogue().identity;
     let is_mine = |group: u64| block::slice_of(group) * identity.parts / block::SLICES == identity.part;
-    let blocks =
-        block::encode(changes, 0..block::SLICES, || {}).unwrap().into_iter().filter(|block| is_mine(block.groups.0));
+    let blocks = encoded(changes).into_iter().filter(|block| is_mine(block.groups.0));
     let blocks = blocks.map(|block| handed_in(block, Epoch(epoch), 1)).collect();
     let mut positions = Vec::new();
     for role in [Role::Sink, Role::Source].into_iter().filter(|_| is_mine(group_of(hash("p")))) {
@@ -105,8 +105,9 @@ fn compact(part: &mut dyn PartStore, most: u64) {
     if let Some(floor) = sealed.map(|sealed| sealed.epoch).filter(|&floor| floor > part.catalogue().floor) {
         part.commit(Transaction::advance(part.catalogue(), floor, |_| true)).unwrap();
     }
+    let mut encoder = Encoder::new().unwrap();
     while let Some(work) = compact::next_work(part.catalogue()) {
-        let transaction = compact::merge(part, &work).unwrap();
+        let transaction = compact::merge(part, &work, &mut encoder).unwrap();
         part.commit(transaction).unwrap();
     }
 }
