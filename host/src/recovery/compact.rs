@@ -72,24 +72,36 @@ fn first_merged(sizes: &[u64]) -> Option<usize> {
     (1..sizes.len() - 1).find(|&layer| newer(layer) >= sizes[layer])
 }
 
-/// Merges; what is returned puts the result in the place of the old blocks.
+/// Merges; what is returned puts the result in the place of the old blocks. Calls `pause` after each piece of the work,
+/// which take some tenths of a millisecond.
 ///
 /// # Errors
 /// A block is damaged or cannot be read.
-pub fn merge(part: &dyn PartStore, work: &Work, encoder: &mut Encoder) -> Result<Transaction, StoreError> {
+pub fn merge(
+    part: &dyn PartStore,
+    work: &Work,
+    encoder: &mut Encoder,
+    pause: impl Fn(),
+) -> Result<Transaction, StoreError> {
     let epoch = work.blocks.iter().map(|block| block.epoch).max().unwrap_or(Epoch(0));
     let mut merged = Vec::new();
     let merge = Merge {
         blocks: work.blocks.clone(),
         groups: 0..KEY_GROUPS,
         keeps_discarded: work.into == Layer::Delta,
-        open: &mut |row: &BlockRow| open(part.catalogue(), row, &part.read(row)?),
+        open: &mut |row: &BlockRow| {
+            let rows = open(part.catalogue(), row, &part.read(row)?);
+            pause();
+            rows
+        },
     };
     merge.run(&mut |rows| {
+        pause();
         let ends = (rows.hashes[0], rows.hashes[rows.hashes.len() - 1]);
         let block = encoder.encode_sorted(rows.keys, rows.values, ends);
         let block = block.map_err(|error| StoreError::damaged(&part.catalogue().file, error))?;
         merged.push(row_of(block, work.into, epoch, work.step));
+        pause();
         Ok::<_, StoreError>(())
     })?;
     Ok(Transaction::replace(part.catalogue(), &work.blocks, merged))

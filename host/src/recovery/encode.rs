@@ -44,7 +44,8 @@ impl Encoder {
     }
 
     /// Encodes those changes whose keys lie in some slices, in the order of the keys' hashes; of a key that is there twice
-    /// the later row counts. They have passed [`super::block::check`]. Calls `pause` after each slice.
+    /// the later row counts. They have passed [`super::block::check`]. Calls `pause` after each piece of the work, which take
+    /// some tenths of a millisecond.
     ///
     /// # Errors
     /// None is known.
@@ -57,7 +58,9 @@ impl Encoder {
         let values = &changes.values;
         let slice_of = |hash: u64| slice_of(key::group_of(hash));
         let mut blocks = Vec::new();
-        for rows in sorted(&changes.keys, slices).chunk_by(|a, b| slice_of(a.0) == slice_of(b.0)) {
+        let order = sorted(&changes.keys, slices);
+        pause();
+        for rows in order.chunk_by(|a, b| slice_of(a.0) == slice_of(b.0)) {
             let is_valid = |row: &(u64, u32)| values.is_valid(row.1 as usize);
             // A slice of which nothing is left would have no base to say so.
             let is_whole = is_covered(slice_of(rows[0].0), &changes.whole) && rows.iter().any(is_valid);

@@ -277,6 +277,7 @@ impl Writer {
         part.commit(transaction)?;
         drop(part);
         self.cx.seals.sealed(self.number, epoch);
+        self.cx.pause();
         Ok(())
     }
 
@@ -288,7 +289,8 @@ impl Writer {
         let mut part = self.part.lock().unwrap_or_else(PoisonError::into_inner);
         if self.rises >= compact::RISES {
             if let Some(work) = compact::next_work(part.catalogue()) {
-                let transaction = compact::merge(&**part, &work, &mut self.encoder)?;
+                let cx = &self.cx;
+                let transaction = compact::merge(&**part, &work, &mut self.encoder, || cx.pause())?;
                 part.commit(transaction)?;
                 drop(part);
                 self.cx.pause();

@@ -170,7 +170,7 @@ fn deltas_that_are_merged_with_each_other_keep_what_was_discarded() {
         parts[0].commit(advance).unwrap();
         while let Some(work) = compact::next_work(parts[0].catalogue()) {
             merged.push(work.into);
-            let transaction = compact::merge(&parts[0], &work, &mut Encoder::new().unwrap()).unwrap();
+            let transaction = compact::merge(&parts[0], &work, &mut Encoder::new().unwrap(), || {}).unwrap();
             parts[0].commit(transaction).unwrap();
             assert!(load_all(&world.open()) == expected, "epoch {epoch}");
         }

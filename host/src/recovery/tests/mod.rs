@@ -107,7 +107,7 @@ fn compact(part: &mut dyn PartStore, most: u64) {
     }
     let mut encoder = Encoder::new().unwrap();
     while let Some(work) = compact::next_work(part.catalogue()) {
-        let transaction = compact::merge(part, &work, &mut encoder).unwrap();
+        let transaction = compact::merge(part, &work, &mut encoder, || {}).unwrap();
         part.commit(transaction).unwrap();
     }
 }
