@@ -82,7 +82,7 @@ pub fn check(changes: &Changes) -> Result<(), LogicError> {
 /// block can need, and what it returns is sound.
 ///
 /// # Errors
-/// The bytes are not what [`encode`] makes; says what is wrong with them.
+/// The bytes are not what an [`Encoder`](super::encode::Encoder) makes; says what is wrong with them.
 pub fn decode(bytes: &[u8], groups: (u64, u64), rows: u64) -> Result<Rows, String> {
     let mut rest = bytes;
     let (schema, _) = message(&mut rest)?;

@@ -7,7 +7,7 @@
 //! Not promised here: that sinks show each row once. That takes sinks which stage and commit; see
 //! [`crate::dataflow::durable::Recovery`] for how.
 //!
-//! The way of what is written: a driver's changes become [`block`]s on its worker, each part's [`writer`] gathers them
+//! The way of what is written: each part's [`writer`] [`encode`]s those of a driver's changes that it keeps as [`block`]s,
 //! and seals epochs by a [`part::Transaction`], made from the part's [`catalogue`] and carried out by its storage
 //! ([`sqlite`]). The way back: [`resume`] decides from the catalogues, [`compare`] what becomes of each state, [`store`]
 //! claims, [`load`] reads, [`merge`] puts layers together, for loads and for [`compact`]ion alike. [`check`] looks at
