@@ -72,8 +72,8 @@ fn first_merged(sizes: &[u64]) -> Option<usize> {
     (1..sizes.len() - 1).find(|&layer| newer(layer) >= sizes[layer])
 }
 
-/// Merges; what is returned puts the result in the place of the old blocks. Calls `pause` after each piece of the work,
-/// which take some tenths of a millisecond.
+/// Merges; what is returned puts the result in the place of the old blocks. Calls `pause` after each block that it
+/// decoded, merged or encoded.
 ///
 /// # Errors
 /// A block is damaged or cannot be read.

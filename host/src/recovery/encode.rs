@@ -44,8 +44,8 @@ impl Encoder {
     }
 
     /// Encodes those changes whose keys lie in some slices, in the order of the keys' hashes; of a key that is there twice
-    /// the later row counts. They have passed [`super::block::check`]. Calls `pause` after each piece of the work, which take
-    /// some tenths of a millisecond.
+    /// the later row counts. They have passed [`super::block::check`]. Calls `pause` when they are sorted,
+    /// and after each slice.
     ///
     /// # Errors
     /// None is known.

@@ -89,7 +89,7 @@ pub fn step(id: &str) -> FlowStep {
     step.into()
 }
 
-/// Changes of keys to numbers; none discards.
+/// Changes of keys to bytes; none discards.
 pub fn bytes(rows: &[(String, Option<Vec<u8>>)]) -> Changes {
     let keys: StringArray = rows.iter().map(|(key, _)| Some(key.as_str())).collect();
     let values: BinaryArray = rows.iter().map(|(_, value)| value.as_deref()).collect();
@@ -101,6 +101,7 @@ pub fn encoded(changes: &Changes) -> Vec<Block> {
     Encoder::new().unwrap().encode(changes, 0..SLICES, || {}).unwrap()
 }
 
+/// Changes of keys to numbers; none discards.
 pub fn changes(rows: &[(&str, Option<u64>)]) -> Changes {
     let keys: StringArray = rows.iter().map(|(key, _)| Some(*key)).collect();
     let values: Vec<_> = rows.iter().map(|(_, value)| value.map(u64::to_le_bytes)).collect();
